@@ -1,0 +1,587 @@
+//! Names: of subjects, limits, keys and operations; and secrets, which have none.
+//!
+//! Every name is checked once, when it is made: it is not empty, at most 256 bytes long, and has no control characters,
+//! so that it can be printed, stored and compared as it is. A [`Secret`] can be used and compared, and never printed.
+//!
+//! ```
+//! use keyward::{KeySuffix, Secret, Subject};
+//!
+//! let subject = Subject::of([("team", "red"), ("key", "alice")])?;
+//! assert_eq!(subject.to_string(), "key=alice,team=red");
+//!
+//! let secret = Secret::new("sk-ant-123456789");
+//! assert_eq!(format!("{secret:?}"), "Secret(…)");
+//! assert_eq!(KeySuffix::of(&secret, 5)?.as_str(), "56789");
+//! # Ok::<(), keyward::Error>(())
+//! ```
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::error::Error;
+use crate::time::Timestamp;
+
+/// The longest name, in bytes.
+const LONGEST: usize = 256;
+/// The longest name that is kept without an allocation.
+const INLINE: usize = 46;
+
+/// Checks the name of a dimension or a measure: 1 to 64 lower-case ASCII letters, digits and `_`.
+pub(crate) fn word<'a>(field: &'static str, text: &'a str) -> Result<&'a str, Error> {
+    let fits = (1..=64).contains(&text.len());
+    if fits && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_') {
+        Ok(text)
+    } else {
+        Err(Error::invalid(field, text, "1 to 64 lower-case ASCII letters, digits and _"))
+    }
+}
+
+/// Checks a name that a host chose: 1 to 256 bytes, no control characters.
+fn label<'a>(field: &'static str, text: &'a str) -> Result<&'a str, Error> {
+    if text.is_empty() {
+        Err(Error::invalid(field, text, "a name that is not empty"))
+    } else if text.len() > LONGEST {
+        Err(Error::invalid(field, text, "a name of at most 256 bytes"))
+    } else if text.chars().any(char::is_control) {
+        Err(Error::invalid(field, text, "a name without control characters"))
+    } else {
+        Ok(text)
+    }
+}
+
+/// Text that is cheap to clone, and short text without an allocation.
+#[derive(Clone)]
+enum Text {
+    Inline { length: u8, bytes: [u8; INLINE] },
+    Shared(Arc<str>),
+}
+
+impl Text {
+    fn new(text: &str) -> Self {
+        let mut bytes = [0; INLINE];
+        match (u8::try_from(text.len()), bytes.get_mut(..text.len())) {
+            (Ok(length), Some(room)) => {
+                room.copy_from_slice(text.as_bytes());
+                Self::Inline { length, bytes }
+            }
+            _ => Self::Shared(text.into()),
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Inline { length, bytes } => bytes.get(..usize::from(*length)).unwrap_or_default(),
+            Self::Shared(text) => text.as_bytes(),
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            // Made from a `str`, and never changed since.
+            Self::Inline { .. } => std::str::from_utf8(self.as_bytes()).unwrap_or_default(),
+            Self::Shared(text) => text,
+        }
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Text {}
+
+impl PartialOrd for Text {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Text {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl Hash for Text {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.as_bytes());
+    }
+}
+
+/// What every name can do that is one checked `Text`.
+macro_rules! name {
+    ($name:ident) => {
+        impl $name {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                self.0.as_str()
+            }
+
+            /// The name as bytes, without checking them again.
+            #[must_use]
+            pub fn as_bytes(&self) -> &[u8] {
+                self.0.as_bytes()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(self.as_str(), f)
+            }
+        }
+    };
+}
+
+/// Serialised as its text, and checked again when it is read.
+macro_rules! as_text {
+    ($name:ident) => {
+        #[cfg(feature = "serde")]
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        #[cfg(feature = "serde")]
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                <std::borrow::Cow<'_, str>>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+name!(Subject);
+as_text!(Subject);
+name!(LimitId);
+as_text!(LimitId);
+name!(KeyId);
+as_text!(KeyId);
+as_text!(OpId);
+as_text!(Fingerprint);
+
+/// What an account is about: one value for each of a set of dimensions, in one canonical order.
+///
+/// As text it is `key=alice,team=red`, dimensions in alphabetical order, with `%`, `,` and `=` inside values escaped; the
+/// subject without dimensions, which stands for everyone, is the empty text.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Subject(Text);
+
+impl Subject {
+    /// The subject with these dimensions and values, given in any order.
+    ///
+    /// # Errors
+    /// A dimension's name that is not 1 to 64 lower-case letters, digits and `_`, or stands twice; a value that is empty,
+    /// too long, or has control characters. The error's field is the dimension.
+    pub fn of<'a>(dimensions: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Error> {
+        let mut sorted: Vec<(&str, &str)> = dimensions.into_iter().collect();
+        sorted.sort_unstable();
+        Self::of_sorted(&sorted)
+    }
+
+    /// The same, for dimensions that are in alphabetical order already; a short subject costs no allocation but one
+    /// buffer.
+    fn of_sorted(sorted: &[(&str, &str)]) -> Result<Self, Error> {
+        let mut text = String::new();
+        let mut last = "";
+        for &(dimension, value) in sorted {
+            word("dimension", dimension)?;
+            label("value", value).map_err(|error| error.within(dimension))?;
+            if dimension == last {
+                return Err(Error::invalid("dimension", dimension, "each dimension once"));
+            }
+            last = dimension;
+            if !text.is_empty() {
+                text.push(',');
+            }
+            text.push_str(dimension);
+            text.push('=');
+            for character in value.chars() {
+                match character {
+                    '%' => text.push_str("%25"),
+                    ',' => text.push_str("%2C"),
+                    '=' => text.push_str("%3D"),
+                    plain => text.push(plain),
+                }
+            }
+        }
+        Ok(Self(Text::new(&text)))
+    }
+
+    /// The subject without dimensions: everyone.
+    #[must_use]
+    pub fn everyone() -> Self {
+        Self(Text::new(""))
+    }
+
+    /// Its dimensions and their values, in alphabetical order.
+    ///
+    /// ```
+    /// use keyward::Subject;
+    /// let subject = Subject::of([("model", "a=b"), ("key", "alice")])?;
+    /// let pairs: Vec<_> = subject.dimensions().collect();
+    /// assert_eq!(pairs, [("key", "alice".into()), ("model", "a=b".into())]);
+    /// # Ok::<(), keyward::Error>(())
+    /// ```
+    pub fn dimensions(&self) -> impl Iterator<Item = (&str, std::borrow::Cow<'_, str>)> {
+        self.as_str().split(',').filter_map(|pair| pair.split_once('=')).map(|(dimension, value)| {
+            let value = if value.contains('%') {
+                value.replace("%3D", "=").replace("%2C", ",").replace("%25", "%").into()
+            } else {
+                value.into()
+            };
+            (dimension, value)
+        })
+    }
+}
+
+impl FromStr for Subject {
+    type Err = Error;
+
+    /// Reads the canonical text, and nothing else.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let subject = Self(Text::new(text));
+        let pairs: Vec<_> = subject.dimensions().collect();
+        let again = Self::of(pairs.iter().map(|(dimension, value)| (*dimension, value.as_ref())))?;
+        if again == subject {
+            Ok(subject)
+        } else {
+            Err(Error::invalid("subject", text, "a subject is written as key=alice,team=red, in alphabetical order"))
+        }
+    }
+}
+
+/// The identity of a limit: the name that its policy gives it, or what it measures, over which window, by what.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LimitId(Text);
+
+impl FromStr for LimitId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Ok(Self(Text::new(label("limit", text)?)))
+    }
+}
+
+/// The identity of an upstream key: a name that the host chose, or one derived from the secret's fingerprint.
+///
+/// It is never the key itself, its position or its suffix: those change hands.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(Text);
+
+impl FromStr for KeyId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Ok(Self(Text::new(label("key_id", text)?)))
+    }
+}
+
+impl From<&Fingerprint> for KeyId {
+    /// `fp-` and the fingerprint's first 128 bits.
+    fn from(fingerprint: &Fingerprint) -> Self {
+        let hex = fingerprint.to_string();
+        Self(Text::new(&format!("fp-{}", hex.get(..32).unwrap_or_default())))
+    }
+}
+
+/// The identity of one operation, under which it is carried out at most once.
+///
+/// The library makes ids that carry their time, so that an old one is recognised; a host may bring its own text, which
+/// holds at most once within the horizon of the store.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OpId(Op);
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Op {
+    Library(u128),
+    Host(Text),
+}
+
+/// Bits of a library id below its microseconds: enough that ids made on different machines do not meet.
+const RANDOM_BITS: u32 = 74;
+const LIBRARY_PREFIX: &str = "kw-";
+
+impl OpId {
+    /// The id of an operation that begins at this instant, told apart by the low 74 bits of `random`.
+    ///
+    /// Ids order by their instant. Instants before 1970 and after 2540 share the first and the last one.
+    #[must_use]
+    pub fn at(now: Timestamp, random: u128) -> Self {
+        let micros = now.as_micros().clamp(0, (1 << 54) - 1).unsigned_abs();
+        Self(Op::Library((u128::from(micros) << RANDOM_BITS) | (random & ((1 << RANDOM_BITS) - 1))))
+    }
+
+    /// An id of the host's own: 1 to 256 bytes without control characters. The text of a library id is that id again.
+    ///
+    /// # Errors
+    /// Text that is empty, longer, or has control characters.
+    pub fn host(text: &str) -> Result<Self, Error> {
+        let text = label("operation", text)?;
+        let library = text
+            .strip_prefix(LIBRARY_PREFIX)
+            .filter(|hex| hex.len() == 32 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)))
+            .and_then(|hex| u128::from_str_radix(hex, 16).ok());
+        Ok(Self(library.map_or_else(|| Op::Host(Text::new(text)), Op::Library)))
+    }
+
+    /// When the operation began, if the library made this id.
+    ///
+    /// ```
+    /// use keyward::{OpId, Timestamp};
+    /// let id = OpId::at(Timestamp::from_micros(1_700_000_000_000_000), 42);
+    /// assert_eq!(id.began(), Some(Timestamp::from_micros(1_700_000_000_000_000)));
+    /// assert_eq!(id.to_string().parse::<OpId>()?, id);
+    /// assert_eq!(OpId::host("request-7")?.began(), None);
+    /// # Ok::<(), keyward::Error>(())
+    /// ```
+    #[must_use]
+    pub fn began(&self) -> Option<Timestamp> {
+        match self.0 {
+            Op::Library(id) => i64::try_from(id >> RANDOM_BITS).ok().map(Timestamp::from_micros),
+            Op::Host(_) => None,
+        }
+    }
+}
+
+impl FromStr for OpId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::host(text)
+    }
+}
+
+impl fmt::Display for OpId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Op::Library(id) => f.pad(&format!("{LIBRARY_PREFIX}{id:032x}")),
+            Op::Host(id) => f.pad(id.as_str()),
+        }
+    }
+}
+
+impl fmt::Debug for OpId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A secret: an upstream key, or a client's. It is never printed, never serialised, and wiped when it is dropped.
+///
+/// Equality takes the same time wherever two secrets of one length differ.
+#[derive(Clone)]
+pub struct Secret(Arc<Zeroizing<String>>);
+
+impl Secret {
+    /// Takes the text over. A `String` is not copied, and is wiped in the end; what a `&str` came from is the caller's.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Arc::new(Zeroizing::new(text.into())))
+    }
+
+    /// The secret itself, for the one place that sends it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+}
+
+impl Eq for Secret {}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// The SHA-256 of a secret: names it without giving it away, as long as the secret cannot be guessed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// The fingerprint of this secret.
+    ///
+    /// ```
+    /// use keyward::{Fingerprint, Secret};
+    /// let text = Fingerprint::of(&Secret::new("abc")).to_string();
+    /// assert!(text.starts_with("ba7816bf8f01cfea"));
+    /// assert_eq!(text.len(), 64);
+    /// ```
+    #[must_use]
+    pub fn of(secret: &Secret) -> Self {
+        Self(Sha256::digest(secret.expose().as_bytes()).into())
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let refused = || Error::invalid("fingerprint", text, "64 lower-case hexadecimal digits");
+        let mut bytes = [0; 32];
+        if text.len() != 64 || text.bytes().any(|b| !(b.is_ascii_digit() || (b'a'..=b'f').contains(&b))) {
+            return Err(refused());
+        }
+        for (byte, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
+            *byte = text.get(at..at + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).ok_or_else(refused)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// The last characters of a key, for people to recognise it by. It identifies nothing.
+///
+/// At least four characters of the key always stay hidden, so a short key shows less than was asked for, or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(transparent))]
+pub struct KeySuffix(String);
+
+impl KeySuffix {
+    /// How many characters are shown unless a host chooses.
+    pub const LENGTH: usize = 5;
+    const HIDDEN: usize = 4;
+
+    /// The last `length` characters of the secret, or as many as leave four hidden.
+    ///
+    /// ```
+    /// use keyward::{KeySuffix, Secret};
+    /// assert_eq!(KeySuffix::of(&Secret::new("abcdefgh"), 5)?.as_str(), "efgh");
+    /// assert_eq!(KeySuffix::of(&Secret::new("abc"), 5)?.as_str(), "");
+    /// # Ok::<(), keyward::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A length that is not from 1 to 10.
+    pub fn of(secret: &Secret, length: usize) -> Result<Self, Error> {
+        if !(1..=10).contains(&length) {
+            return Err(Error::invalid("suffix_length", length, "from 1 to 10 characters"));
+        }
+        let text = secret.expose();
+        let hidden = text.chars().count().saturating_sub(length).max(Self::HIDDEN);
+        Ok(Self(text.chars().skip(hidden).collect()))
+    }
+
+    /// The characters.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for KeySuffix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        let secret = Secret::new("canary-0123456789");
+        let shown = format!("{secret} {secret:?} {secret:#?} {:?}", Some(&secret));
+        assert!(!shown.contains("canary") && !shown.contains("6789"), "{shown}");
+        assert_eq!(secret, secret.clone());
+        assert_ne!(secret, Secret::new("canary-0123456780"));
+        assert_ne!(secret, Secret::new("canary"));
+    }
+
+    #[test]
+    fn names_that_cannot_be_printed_or_stored_are_refused_by_field() {
+        for bad in ["", "a\u{0}b", "line\nbreak", &"x".repeat(257)] {
+            assert_eq!(bad.parse::<KeyId>().unwrap_err().field(), Some("key_id"));
+            assert_eq!(bad.parse::<LimitId>().unwrap_err().field(), Some("limit"));
+            assert_eq!(OpId::host(bad).unwrap_err().field(), Some("operation"));
+            assert_eq!(Subject::of([("team", bad)]).unwrap_err().field(), Some("team.value"));
+        }
+        assert_eq!(Subject::of([("Team", "red")]).unwrap_err().field(), Some("dimension"));
+        assert_eq!(Subject::of([("team", "red"), ("team", "blue")]).unwrap_err().value(), Some("team"));
+    }
+
+    #[test]
+    fn the_same_operation_is_the_same_id_however_it_is_written() {
+        let id = OpId::at(Timestamp::from_micros(12_345), u128::MAX);
+        assert_eq!(OpId::host(&id.to_string()).unwrap(), id);
+        assert!(OpId::at(Timestamp::from_micros(12_346), 0) > id);
+        let shouted = OpId::host(&id.to_string().to_uppercase().replace("KW-", "kw-")).unwrap();
+        assert_ne!(shouted, id, "a text that prints differently is another id");
+    }
+
+    #[test]
+    fn a_suffix_length_out_of_range_is_refused() {
+        for bad in [0, 11, usize::MAX] {
+            assert_eq!(KeySuffix::of(&Secret::new("sk-12345678"), bad).unwrap_err().field(), Some("suffix_length"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn subjects_read_what_they_print(pairs in proptest::collection::btree_map("[a-z_0-9]{1,9}", "\\PC{1,60}", 0..4)) {
+            let subject = Subject::of(pairs.iter().map(|(d, v)| (d.as_str(), v.as_str()))).unwrap();
+            prop_assert_eq!(&subject.to_string().parse::<Subject>().unwrap(), &subject);
+            let again: Vec<(String, String)> =
+                subject.dimensions().map(|(d, v)| (d.to_owned(), v.into_owned())).collect();
+            prop_assert_eq!(again, pairs.into_iter().collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn no_text_panics(text in any::<String>(), n in 0_usize..20) {
+            let _ = (text.parse::<Subject>(), text.parse::<OpId>(), text.parse::<Fingerprint>());
+            if let Ok(suffix) = KeySuffix::of(&Secret::new(text.as_str()), n) {
+                prop_assert!(suffix.as_str().chars().count() <= n);
+                prop_assert!(text.ends_with(suffix.as_str()));
+                prop_assert!(suffix.as_str().is_empty() || text.chars().count() >= suffix.as_str().chars().count() + 4);
+            }
+        }
+
+        #[test]
+        fn names_compare_as_their_text(a in "\\PC{1,60}", b in "\\PC{1,60}") {
+            let (x, y): (KeyId, KeyId) = (a.parse().unwrap(), b.parse().unwrap());
+            prop_assert_eq!(x.cmp(&y), a.cmp(&b));
+            prop_assert_eq!(x.as_str(), a.as_str());
+        }
+    }
+}

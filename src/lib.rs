@@ -1,0 +1,15 @@
+//! API-key pools, budgets, quotas and rate limits: one atomic question before each call, one exact answer after it.
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod amount;
+pub mod error;
+pub mod id;
+pub mod time;
+pub mod usage;
+
+pub use amount::{Amount, Cap, Measure, Usd};
+pub use error::{Error, StoreError};
+pub use id::{Fingerprint, KeyId, KeySuffix, LimitId, OpId, Secret, Subject};
+pub use time::{Clock, Length, ManualClock, Timestamp};
+pub use usage::{Class, Hint, Outcome, Usage};
