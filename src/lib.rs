@@ -7,9 +7,10 @@ pub mod error;
 pub mod id;
 pub mod time;
 pub mod usage;
+pub mod window;
 
 pub use amount::{Amount, Cap, Measure, Usd};
 pub use error::{Error, StoreError};
 pub use id::{Fingerprint, KeyId, KeySuffix, LimitId, OpId, Secret, Subject};
-pub use time::{Clock, Length, ManualClock, Timestamp};
+pub use time::{Clock, Length, ManualClock, Timestamp, When};
 pub use usage::{Class, Hint, Outcome, Usage};

@@ -390,6 +390,62 @@ impl<'de> serde::Deserialize<'de> for Length {
     }
 }
 
+/// When a refused cost can pass, if nothing else happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+pub enum When {
+    /// At this instant, and not one microsecond earlier.
+    At(Timestamp),
+    /// As soon as something that is held is given back, at the latest when the last hold ends by itself.
+    WhenFreed {
+        /// When the last of the holds in the way ends by itself.
+        latest: Timestamp,
+    },
+    /// Time alone will never let it pass.
+    Never,
+}
+
+impl When {
+    /// When both can pass: never if one never does, else the later.
+    ///
+    /// ```
+    /// use keyward::{Timestamp, When};
+    /// let (soon, late) = (When::At(Timestamp::from_micros(1)), When::At(Timestamp::from_micros(2)));
+    /// assert_eq!(soon.and(late), late);
+    /// assert_eq!(soon.or(late), soon);
+    /// assert_eq!(soon.and(When::Never), When::Never);
+    /// assert_eq!(soon.or(When::Never), soon);
+    /// ```
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        if self.rank() >= other.rank() { self } else { other }
+    }
+
+    /// When one of them can pass: the earlier.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        if self.rank() <= other.rank() { self } else { other }
+    }
+
+    /// The instant to come back at, if there is one.
+    #[must_use]
+    pub const fn instant(self) -> Option<Timestamp> {
+        match self {
+            Self::At(at) | Self::WhenFreed { latest: at } => Some(at),
+            Self::Never => None,
+        }
+    }
+
+    /// Never is last; of two equal instants, the one that may come sooner is first.
+    const fn rank(self) -> (bool, i64, bool) {
+        match self {
+            Self::WhenFreed { latest } => (false, latest.0, false),
+            Self::At(at) => (false, at.0, true),
+            Self::Never => (true, 0, false),
+        }
+    }
+}
+
 /// Where time comes in. One method; read once per question, at the edge.
 ///
 /// An implementation may step back or jump: every rule charges the current window then, and gives nothing back. It
