@@ -3,8 +3,11 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod amount;
+pub mod budget;
 pub mod error;
 pub mod id;
+pub mod pool;
+pub mod quota;
 pub mod time;
 pub mod usage;
 pub mod window;
