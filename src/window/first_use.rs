@@ -158,7 +158,7 @@ mod tests {
     fn walk(rule: FirstUse, start: Option<i64>, used: i64, now: i64) -> Option<i64> {
         let length = rule.length.as_micros();
         let until = rule.until.map_or(i64::MAX, Timestamp::as_micros);
-        let (mut open, mut used) = (start, used);
+        let (mut open, mut used) = (start, if start.is_some() { used } else { 0 });
         for instant in start.unwrap_or(now)..=now {
             if open.is_some_and(|open| instant - open == length) {
                 match rule.follow {

@@ -59,7 +59,7 @@ mod zones {
         #[cfg_attr(miri, ignore = "walks every zone")]
         fn no_zone_changes_twice_within_three_days_since_1969() {
             // What is computed around a change looks one day ahead and one back, and expects to see that change alone.
-            let (first, last) = (civil::days(1_969, 1, 1), civil::days(2_103, 1, 1));
+            let (first, last) = (civil::days(1_969, 1, 1), civil::days(2_045, 1, 1));
             for zone in chrono_tz::TZ_VARIANTS.map(Iana) {
                 let mut before = first - 9;
                 let mut offset = zone.offset(first * DAY);
