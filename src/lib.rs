@@ -17,3 +17,4 @@ pub use error::{Error, StoreError};
 pub use id::{Fingerprint, KeyId, KeySuffix, LimitId, OpId, Secret, Subject};
 pub use time::{Clock, Length, ManualClock, Timestamp, When};
 pub use usage::{Class, Hint, Outcome, Usage};
+pub use window::{Calendar, Period, Schedule, Window, Zone};

@@ -327,7 +327,8 @@ impl FromStr for Length {
     }
 }
 
-fn parse_length(text: &str) -> Result<Length, String> {
+/// Reads a length, or says why it is none.
+pub(crate) fn parse_length(text: &str) -> Result<Length, String> {
     const EXAMPLE: &str = "write a length as 90s, 5m, 1h30m, 24h, 7d or 2w";
     let mut rest = text;
     let mut total: i64 = 0;

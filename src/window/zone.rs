@@ -1,0 +1,166 @@
+//! Time zones: how a calendar's local times become instants.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::iana::Iana;
+use crate::error::Error;
+
+const MINUTE: i64 = 60;
+const HOUR: i64 = 3_600;
+const DAY: i64 = 86_400;
+
+/// Where a calendar's clock hangs: UTC, a fixed offset, or, with the feature `tz`, a zone of IANA's database.
+///
+/// After 2099, the last year whose changes are listed one by one, a zone goes on as in the listed year with the same
+/// calendar.
+///
+/// ```
+/// use keyward::window::Zone;
+///
+/// let zone: Zone = "+05:30".parse()?;
+/// assert_eq!(zone.to_string(), "+05:30");
+/// assert_eq!("Z".parse(), Ok(Zone::UTC));
+///
+/// let error = "Mars/Olympus".parse::<Zone>().unwrap_err();
+/// assert_eq!(error.field(), Some("window.zone"));
+/// # Ok::<(), keyward::Error>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Zone(Kind);
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    /// Minutes east of UTC.
+    Fixed(i16),
+    Iana(Iana),
+}
+
+impl Zone {
+    /// Coordinated universal time.
+    pub const UTC: Self = Self(Kind::Fixed(0));
+
+    /// The zone that is always so many minutes ahead of UTC, or behind it if they are negative.
+    ///
+    /// # Errors
+    ///
+    /// Refuses an offset of a day or more, naming `window.zone`.
+    pub fn fixed(minutes: i16) -> Result<Self, Error> {
+        if minutes.unsigned_abs() < 24 * 60 {
+            Ok(Self(Kind::Fixed(minutes)))
+        } else {
+            Err(Error::invalid("window.zone", minutes, "an offset is less than 24 hours"))
+        }
+    }
+
+    /// How many seconds the zone's clock is ahead of UTC at an instant; all in seconds since 1970.
+    pub(super) fn offset(self, at: i64) -> i64 {
+        match self.0 {
+            Kind::Fixed(minutes) => i64::from(minutes) * MINUTE,
+            Kind::Iana(zone) => zone.offset(at),
+        }
+    }
+
+    /// The first instant at which the zone's clock shows `local`, or has passed it where a change skips it.
+    pub(super) fn first(self, local: i64) -> i64 {
+        let Kind::Iana(zone) = self.0 else { return local - self.offset(local) };
+        let (before, after) = (zone.offset(local - DAY), zone.offset(local + DAY));
+        let plain = local - before;
+        if before == after {
+            return plain;
+        }
+        let change = change(zone, local - DAY, local + DAY);
+        if plain < change { plain } else { change.max(local - after) }
+    }
+
+    /// The last instant up to `at`, and the first after it, at which the zone's clock shows a full hour.
+    pub(super) fn hour(self, at: i64) -> (i64, i64) {
+        let offset = self.offset(at);
+        let start = full_hour(at, offset);
+        let end = start + HOUR;
+        let Kind::Iana(zone) = self.0 else { return (start, end) };
+        let (before, after) = (zone.offset(start), zone.offset(end));
+        let start = if before == offset { start } else { full_hour(change(zone, start, at) - 1, before) };
+        let end = if after == offset { end } else { full_hour(change(zone, at, end) + HOUR - 1, after) };
+        (start, end)
+    }
+}
+
+/// The last instant up to `at` that a clock so far ahead of UTC shows as a full hour.
+fn full_hour(at: i64, offset: i64) -> i64 {
+    at - (at + offset).rem_euclid(HOUR)
+}
+
+/// The first instant of the offset in force at `to`, where another one is in force at `from`.
+fn change(zone: Iana, from: i64, to: i64) -> i64 {
+    let (mut from, mut to) = (from, to);
+    let offset = zone.offset(from);
+    while to - from > 1 {
+        let middle = from + (to - from) / 2;
+        if zone.offset(middle) == offset {
+            from = middle;
+        } else {
+            to = middle;
+        }
+    }
+    to
+}
+
+impl Default for Zone {
+    fn default() -> Self {
+        Self::UTC
+    }
+}
+
+/// The text that reads back as the same zone.
+impl fmt::Display for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Kind::Fixed(0) => f.pad("UTC"),
+            Kind::Fixed(minutes) => {
+                let (sign, size) = (if minutes < 0 { '-' } else { '+' }, minutes.unsigned_abs());
+                f.pad(&format!("{sign}{:02}:{:02}", size / 60, size % 60))
+            }
+            Kind::Iana(zone) => f.pad(zone.name()),
+        }
+    }
+}
+
+impl fmt::Debug for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Reads `UTC`, `Z`, an offset such as `+05:30`, or, with the feature `tz`, a name of IANA's such as `Europe/Berlin`.
+impl FromStr for Zone {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text.as_bytes() {
+            b"UTC" | b"Z" => Ok(Self::UTC),
+            [sign @ (b'+' | b'-'), ..] => {
+                let sign = if *sign == b'-' { -1 } else { 1 };
+                let size = super::calendar::hours_and_minutes(text.get(1..).unwrap_or_default());
+                size.and_then(|minutes| i16::try_from(minutes).ok())
+                    .map(|minutes| Self(Kind::Fixed(sign * minutes)))
+                    .ok_or_else(|| Error::invalid("window.zone", text, "an offset is written as +05:30 or -03:00"))
+            }
+            _ => Iana::named(text).map(|zone| Self(Kind::Iana(zone))),
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for Zone {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Zone {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        super::calendar::read_text(deserializer)
+    }
+}
