@@ -5,6 +5,7 @@
 pub mod amount;
 pub mod error;
 pub mod id;
+pub mod limiter;
 pub mod time;
 pub mod usage;
 pub mod window;

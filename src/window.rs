@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use crate::time::{Length, Timestamp};
 
+mod buckets;
+
+pub use buckets::{Buckets, Ring, Slices};
+
 /// A stretch of time: its start belongs to it, its end does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
