@@ -40,6 +40,10 @@ use std::time::Duration;
 use crate::amount::{Amount, Cap};
 use crate::time::{Length, Timestamp, When};
 
+mod buckets;
+
+pub use buckets::{Buckets, Ring, Slices};
+
 /// A stretch of time: its start belongs to it, its end does not.
 ///
 /// A window that ends at [`Timestamp::MAX`] never ends: nothing follows it.

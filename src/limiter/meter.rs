@@ -1,0 +1,127 @@
+//! The leaking meter: a level of whole units and a fraction of which the denominator is the length in microseconds.
+
+use super::{Seen, State, units};
+use crate::amount::{Amount, Cap};
+use crate::time::{Length, Timestamp, When};
+
+/// A level: whole units, and so many parts of one more; always fewer parts than a unit has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Level {
+    whole: u64,
+    parts: u64,
+}
+
+impl Level {
+    const EMPTY: Self = Self { whole: 0, parts: 0 };
+
+    #[inline]
+    fn of(state: &State, unit: u64) -> Self {
+        let (count, rest) = (units(state.count), state.rest.unsigned_abs());
+        if state.rest > 0 {
+            // Two counts, by buckets: all of it is the level.
+            Self { whole: count + rest, parts: 0 }
+        } else {
+            Self { whole: count, parts: rest.min(unit - 1) }
+        }
+    }
+
+    fn from_parts(parts: u128, unit: u64) -> Option<Self> {
+        let unit = u128::from(unit);
+        Some(Self { whole: u64::try_from(parts / unit).ok()?, parts: u64::try_from(parts % unit).ok()? })
+    }
+
+    fn in_parts(self, unit: u64) -> u128 {
+        u128::from(self.whole) * u128::from(unit) + u128::from(self.parts)
+    }
+
+    /// What is left after `rate` parts have leaked in each of so many microseconds.
+    #[inline]
+    fn leaked(self, elapsed: u64, rate: u64, unit: u64) -> Self {
+        if self == Self::EMPTY || elapsed == 0 {
+            return self;
+        }
+        let Some(leak) = elapsed.checked_mul(rate) else {
+            let leak = u128::from(elapsed) * u128::from(rate);
+            return Self::from_parts(self.in_parts(unit).saturating_sub(leak), unit).unwrap_or(Self::EMPTY);
+        };
+        let Some(more) = leak.checked_sub(self.parts) else {
+            return Self { whole: self.whole, parts: self.parts - leak };
+        };
+        if self.whole.checked_mul(unit).is_some_and(|whole| whole <= more) {
+            return Self::EMPTY;
+        }
+        // From here on more is less than whole units hold, so that the unit to break is there.
+        if more < unit {
+            return match unit - more {
+                parts if parts == unit => Self { whole: self.whole, parts: 0 },
+                parts => Self { whole: self.whole - 1, parts },
+            };
+        }
+        match more % unit {
+            0 => Self { whole: self.whole - more / unit, parts: 0 },
+            part => Self { whole: self.whole - more / unit - 1, parts: unit - part },
+        }
+    }
+}
+
+/// The state as it has leaked until `now`.
+#[inline]
+pub(super) fn see(state: &State, cap: Cap, length: Length, now: Timestamp) -> Seen {
+    let unit = length.as_micros().unsigned_abs();
+    let until = now.max(state.until);
+    let elapsed = until.as_micros().abs_diff(state.until.as_micros());
+    let level = match cap {
+        Cap::Unlimited if elapsed > 0 => Level::EMPTY,
+        Cap::Unlimited => Level::of(state, unit),
+        Cap::At(rate) => Level::of(state, unit).leaked(elapsed, units(rate), unit),
+    };
+    let used = level.whole + u64::from(level.parts > 0);
+    Seen { until, count: level.whole, rest: 0_i64.saturating_sub_unsigned(level.parts), used }
+}
+
+/// The earliest instant from `now` on at which the level is `room` or less.
+pub(super) fn within(seen: &Seen, cap: Cap, length: Length, room: u64, now: Timestamp) -> When {
+    if seen.used <= room {
+        return When::At(now);
+    }
+    let unit = u128::from(length.as_micros().unsigned_abs());
+    let wait = match cap {
+        Cap::Unlimited => 1,
+        Cap::At(Amount::ZERO) => return When::Never,
+        Cap::At(rate) => {
+            let above = u128::from(seen.count.saturating_sub(room)) * unit + u128::from(seen.rest.unsigned_abs());
+            above.div_ceil(u128::from(units(rate)))
+        }
+    };
+    let at = i128::try_from(wait).ok().and_then(|wait| wait.checked_add(i128::from(seen.until.as_micros())));
+    match at.and_then(|at| i64::try_from(at).ok()) {
+        Some(at) => When::At(Timestamp::from_micros(at)),
+        None => When::Never,
+    }
+}
+
+/// The state without `n` units that were taken at `then`, but for what of them has leaked since; `None` if all has.
+///
+/// The level is lowered where the state stands, and not first brought forward to `now`: it comes to the same at `now` and
+/// ever after, and a clock that jumps ahead for a moment does no harm.
+pub(super) fn give_back(
+    state: &State,
+    cap: Cap,
+    length: Length,
+    then: Timestamp,
+    n: Amount,
+    now: Timestamp,
+) -> Option<State> {
+    let unit = length.as_micros().unsigned_abs();
+    let until = now.max(state.until);
+    let elapsed = if until > then { until.as_micros().abs_diff(then.as_micros()) } else { 0 };
+    let leaked = match cap {
+        Cap::Unlimited if elapsed > 0 => return None,
+        Cap::Unlimited => 0,
+        Cap::At(rate) => u128::from(elapsed) * u128::from(units(rate)),
+    };
+    let back = (u128::from(units(n)) * u128::from(unit)).checked_sub(leaked).filter(|back| *back > 0)?;
+    let level = Level::from_parts(Level::of(state, unit).in_parts(unit).saturating_sub(back), unit)?;
+    let count = Amount::from_i64(i64::try_from(level.whole).ok()?)?;
+    Some(State { until: state.until, count, rest: 0_i64.saturating_sub_unsigned(level.parts) })
+}
