@@ -5,6 +5,7 @@
 pub mod amount;
 pub mod error;
 pub mod id;
+pub mod system;
 pub mod time;
 pub mod usage;
 pub mod window;
@@ -12,5 +13,6 @@ pub mod window;
 pub use amount::{Amount, Cap, Measure, Usd};
 pub use error::{Error, StoreError};
 pub use id::{Fingerprint, KeyId, KeySuffix, LimitId, OpId, Secret, Subject};
+pub use system::{OpIds, SystemClock};
 pub use time::{Clock, Length, ManualClock, Timestamp, When};
 pub use usage::{Class, Hint, Outcome, Usage};
