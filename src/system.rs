@@ -14,7 +14,7 @@
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
 use crate::id::OpId;
@@ -138,7 +138,7 @@ impl OpIds {
 /// One thread's part in making ids.
 struct Stream {
     key: RandomState,
-    thread: u64,
+    thread: u32,
     count: Cell<u64>,
     process: Cell<u32>,
     looked_up: Cell<Option<Timestamp>>,
@@ -153,7 +153,7 @@ impl Stream {
     const COUNT_BITS: u32 = 10;
 
     fn new(key: RandomState) -> Self {
-        static THREADS: AtomicU64 = AtomicU64::new(0);
+        static THREADS: AtomicU32 = AtomicU32::new(0);
         Self {
             key,
             thread: THREADS.fetch_add(1, Ordering::Relaxed),
@@ -170,7 +170,7 @@ impl Stream {
         }
         let count = self.count.get();
         self.count.set(count.wrapping_add(1));
-        let hash = self.key.hash_one((self.process.get(), self.thread, count));
+        let hash = self.key.hash_one((u64::from(self.process.get()) << 32 | u64::from(self.thread), count));
         (u128::from(hash) << Self::COUNT_BITS) | u128::from(count % (1 << Self::COUNT_BITS))
     }
 }

@@ -190,8 +190,13 @@ impl TryFrom<SystemTime> for Timestamp {
     /// Rounds towards the past, to whole microseconds.
     fn try_from(time: SystemTime) -> Result<Self, Error> {
         let micros = match time.duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(after) => i64::try_from(after.as_micros()).ok(),
-            Err(before) => i64::try_from(before.duration().as_nanos().div_ceil(1_000)).ok().and_then(i64::checked_neg),
+            Ok(after) => i64::try_from(after.as_secs())
+                .ok()
+                .and_then(|seconds| seconds.checked_mul(MICROS_PER_SECOND))
+                .and_then(|micros| micros.checked_add(i64::from(after.subsec_micros()))),
+            Err(before) => i128::try_from(before.duration().as_nanos().div_ceil(1_000))
+                .ok()
+                .and_then(|micros| i64::try_from(-micros).ok()),
         };
         micros
             .map(Self)
@@ -550,6 +555,16 @@ mod tests {
         assert!("2016-12-31T23:59:60Z".parse::<Timestamp>().is_err());
         let early = SystemTime::UNIX_EPOCH - Duration::from_nanos(1);
         assert_eq!(Timestamp::try_from(early).unwrap(), Timestamp::from_micros(-1));
+    }
+
+    /// The earliest instant went out to a `SystemTime`, and was refused on its way back.
+    #[test]
+    fn both_ends_of_time_survive_the_systems_clock() {
+        for edge in [Timestamp::MIN, Timestamp::MAX] {
+            if let Ok(time) = SystemTime::try_from(edge) {
+                assert_eq!(Timestamp::try_from(time).unwrap(), edge);
+            }
+        }
     }
 
     #[test]
