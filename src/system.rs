@@ -15,7 +15,6 @@
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::SystemTime;
 
 use crate::id::OpId;
 use crate::time::{Clock, Timestamp};
@@ -37,19 +36,19 @@ pub struct SystemClock {
 
 #[derive(Clone, Copy, Debug)]
 enum Source {
-    Coarse,
+    Cheap,
     Precise,
 }
 
 impl SystemClock {
     /// The cheapest clock of the system.
     ///
-    /// On Linux that is the time of the kernel's last tick, 1 to 10 ms old at most and usually 4; reading it costs a
-    /// quarter of what the precise clock costs. Elsewhere, and where the tick is longer than 10 ms, it is the precise
-    /// clock. Beside that one it may seem to step back by a tick.
+    /// On Linux that is the time of the kernel's last tick, usually 1 to 4 ms old and never more than 10; reading it
+    /// costs a quarter of what the precise clock costs. Elsewhere, and where ticks are longer, it is the precise clock.
+    /// Read in turns with that one, it may seem to step back by a tick.
     #[must_use]
     pub fn new() -> Self {
-        Self { source: if coarse::is_fine_enough() { Source::Coarse } else { Source::Precise } }
+        Self { source: if system::has_short_ticks() { Source::Cheap } else { Source::Precise } }
     }
 
     /// The system's clock to the microsecond.
@@ -68,45 +67,58 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         match self.source {
-            Source::Coarse => coarse::now(),
-            Source::Precise => precise_now(),
+            Source::Cheap => system::cheap(),
+            Source::Precise => system::precise(),
         }
     }
 }
 
-fn precise_now() -> Timestamp {
-    let now = SystemTime::now();
-    // A clock 292,000 years away from 1970 stands at the end of time on its side.
-    let edge = if now < SystemTime::UNIX_EPOCH { Timestamp::MIN } else { Timestamp::MAX };
-    Timestamp::try_from(now).unwrap_or(edge)
-}
-
 #[cfg(target_os = "linux")]
-mod coarse {
-    use rustix::time::{ClockId, clock_getres, clock_gettime};
+mod system {
+    use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
 
     use crate::time::Timestamp;
 
     const LONGEST_TICK: i64 = 10_000_000;
 
-    pub(super) fn is_fine_enough() -> bool {
+    pub(super) fn has_short_ticks() -> bool {
         let tick = clock_getres(ClockId::RealtimeCoarse);
-        tick.tv_sec == 0 && i128::from(tick.tv_nsec) <= i128::from(LONGEST_TICK)
+        tick.tv_sec == 0 && (1..=LONGEST_TICK).contains(&tick.tv_nsec.into())
     }
 
-    pub(super) fn now() -> Timestamp {
-        let now = clock_gettime(ClockId::RealtimeCoarse);
-        Timestamp::from_micros(now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1_000))
+    pub(super) fn cheap() -> Timestamp {
+        timestamp(clock_gettime(ClockId::RealtimeCoarse))
+    }
+
+    pub(super) fn precise() -> Timestamp {
+        timestamp(clock_gettime(ClockId::Realtime))
+    }
+
+    fn timestamp(time: Timespec) -> Timestamp {
+        let micros = i64::from(time.tv_nsec / 1_000);
+        // A clock 292,000 years away from 1970 stands at the end of time on its side.
+        Timestamp::from_micros(time.tv_sec.saturating_mul(1_000_000).saturating_add(micros))
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-mod coarse {
-    pub(super) fn is_fine_enough() -> bool {
+mod system {
+    use std::time::SystemTime;
+
+    use crate::time::Timestamp;
+
+    pub(super) fn has_short_ticks() -> bool {
         false
     }
 
-    pub(super) use super::precise_now as now;
+    pub(super) use precise as cheap;
+
+    pub(super) fn precise() -> Timestamp {
+        let now = SystemTime::now();
+        // A clock 292,000 years away from 1970 stands at the end of time on its side.
+        Timestamp::try_from(now)
+            .unwrap_or_else(|_| if now < SystemTime::UNIX_EPOCH { Timestamp::MIN } else { Timestamp::MAX })
+    }
 }
 
 /// Ids for operations, unique across threads, processes and machines without any of them asking another.
