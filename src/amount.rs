@@ -207,7 +207,12 @@ pub enum Measure {
     Usd,
     /// Calls that are under way.
     Slots,
-    /// Anything else that a host counts, by its name.
+    /// Anything else that a host counts, by its name; made by [`Measure::custom`], which checks it.
+    ///
+    /// ```compile_fail,E0603
+    /// let not_checked = keyward::Measure::Custom("usd".into());
+    /// ```
+    #[non_exhaustive]
     Custom(Arc<str>),
 }
 
@@ -386,6 +391,8 @@ impl TryFrom<f64> for Usd {
     /// Takes the number as a person would read it: 0.1 is exactly ten cents. Rounds to the nearest nano-dollar; refuses
     /// NaN, infinities, negative numbers, and what does not fit.
     fn try_from(dollars: f64) -> Result<Self, Error> {
+        // Not less than nothing, though printed with a sign.
+        let dollars = if dollars == 0.0 { 0.0 } else { dollars };
         // The shortest text that names this float, with its sign; what lies beyond the ninth decimal is rounded.
         format!("{dollars:.9}")
             .parse()
@@ -477,7 +484,8 @@ mod tests {
     fn floats_come_in_as_people_read_them_or_not_at_all() {
         assert_eq!(Usd::try_from(0.1).unwrap(), Usd::cents(10));
         assert_eq!(Usd::try_from(0.0).unwrap(), Usd::ZERO);
-        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.01, 1e10, f64::MAX] {
+        assert_eq!(Usd::try_from(-0.0).unwrap(), Usd::ZERO, "no tokens at a price of -0.0 is no debt");
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.01, -1e-12, 1e10, f64::MAX] {
             let error = Usd::try_from(bad).unwrap_err();
             assert_eq!(error.field(), Some("usd"), "{bad}");
         }

@@ -26,7 +26,7 @@ pub struct Error(Box<Kind>);
 enum Kind {
     #[error("{field}: {value:?} is refused: {expected}")]
     Invalid { field: Cow<'static, str>, value: String, expected: Cow<'static, str> },
-    #[error("{field}: operation {operation} was carried out with {before}, and is now asked for with {now}")]
+    #[error("{field}: operation {operation:?} was carried out with {before:?}, and is now asked for with {now:?}")]
     Conflict { field: Cow<'static, str>, operation: String, before: String, now: String },
     #[error(transparent)]
     Store(StoreError),
@@ -136,14 +136,8 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &*self.0 {
-            Kind::Store(error) => Some(error),
-            Kind::Invalid { .. } | Kind::Conflict { .. } => None,
-        }
-    }
-}
+/// A store's error is what this one says already, so it is no source of it; [`Error::store`] gives it back.
+impl std::error::Error for Error {}
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
@@ -253,6 +247,24 @@ mod tests {
         let error = Error::invalid("name", "\u{1b}[31m".repeat(1_000), "a short name");
         assert!(error.to_string().chars().count() < 600, "{error}");
         assert!(!error.to_string().contains('\u{1b}'), "{error}");
+    }
+
+    /// Hosts that print an error with its causes saw every store error twice.
+    #[test]
+    fn a_chain_of_causes_says_nothing_twice() {
+        let error = Error::from(StoreError::full("10 accounts"));
+        assert_eq!(error.to_string(), "the store is full: 10 accounts");
+        assert!(std::error::Error::source(&error).is_none());
+        assert!(error.store().is_some_and(StoreError::is_full));
+    }
+
+    #[test]
+    fn a_conflict_names_both_values_and_escapes_them() {
+        let error = Error::conflict("tokens", "request-7", "5\u{1b}", 6);
+        assert_eq!(
+            error.to_string(),
+            r#"tokens: operation "request-7" was carried out with "5\u{1b}", and is now asked for with "6""#
+        );
     }
 
     #[test]

@@ -31,6 +31,8 @@ use crate::time::Timestamp;
 const LONGEST: usize = 256;
 /// The longest name that is kept without an allocation.
 const INLINE: usize = 46;
+/// The most dimensions that are put in order without an allocation.
+const FEW: usize = 8;
 
 /// Checks the name of a dimension or a measure: 1 to 64 lower-case ASCII letters, digits and `_`.
 pub(crate) fn word<'a>(field: &'static str, text: &'a str) -> Result<&'a str, Error> {
@@ -86,6 +88,41 @@ impl Text {
             // Made from a `str`, and never changed since.
             Self::Inline { .. } => std::str::from_utf8(self.as_bytes()).unwrap_or_default(),
             Self::Shared(text) => text,
+        }
+    }
+}
+
+/// Text in the making: on the stack as long as it is short.
+struct Writing {
+    length: usize,
+    bytes: [u8; INLINE],
+    long: String,
+}
+
+impl Writing {
+    const fn new() -> Self {
+        Self { length: 0, bytes: [0; INLINE], long: String::new() }
+    }
+
+    fn push(&mut self, part: &str) {
+        let end = self.length + part.len();
+        match self.bytes.get_mut(self.length..end) {
+            Some(room) => room.copy_from_slice(part.as_bytes()),
+            None => {
+                if self.long.is_empty() {
+                    let short = self.bytes.get(..self.length).unwrap_or_default();
+                    self.long.push_str(std::str::from_utf8(short).unwrap_or_default());
+                }
+                self.long.push_str(part);
+            }
+        }
+        self.length = end;
+    }
+
+    fn finish(self) -> Text {
+        match u8::try_from(self.length) {
+            Ok(length) if self.length <= INLINE => Text::Inline { length, bytes: self.bytes },
+            _ => Text::Shared(self.long.into()),
         }
     }
 }
@@ -185,42 +222,54 @@ pub struct Subject(Text);
 impl Subject {
     /// The subject with these dimensions and values, given in any order.
     ///
+    /// Up to eight dimensions whose text is at most 46 bytes long cost no allocation.
+    ///
     /// # Errors
-    /// A dimension's name that is not 1 to 64 lower-case letters, digits and `_`, or stands twice; a value that is empty,
-    /// too long, or has control characters. The error's field is the dimension.
+    /// A dimension's name that is not 1 to 64 lower-case letters, digits and `_`, or stands twice: the field is
+    /// `dimension`. A value that is empty, too long, or has control characters: the field is the dimension's, as in
+    /// `team.value`.
     pub fn of<'a>(dimensions: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Error> {
-        let mut sorted: Vec<(&str, &str)> = dimensions.into_iter().collect();
-        sorted.sort_unstable();
-        Self::of_sorted(&sorted)
+        let mut few = [("", ""); FEW];
+        let mut rest = dimensions.into_iter();
+        let mut count = 0;
+        for (room, pair) in few.iter_mut().zip(rest.by_ref()) {
+            *room = pair;
+            count += 1;
+        }
+        let few = few.get_mut(..count).unwrap_or_default();
+        let Some(next) = rest.next() else { return Self::of_all(few) };
+        let mut many: Vec<(&str, &str)> = few.iter().copied().chain([next]).chain(rest).collect();
+        Self::of_all(&mut many)
     }
 
-    /// The same, for dimensions that are in alphabetical order already; a short subject costs no allocation but one
-    /// buffer.
-    fn of_sorted(sorted: &[(&str, &str)]) -> Result<Self, Error> {
-        let mut text = String::new();
-        let mut last = "";
-        for &(dimension, value) in sorted {
+    fn of_all(dimensions: &mut [(&str, &str)]) -> Result<Self, Error> {
+        dimensions.sort_unstable();
+        let mut text = Writing::new();
+        let mut last = None;
+        for &(dimension, value) in &*dimensions {
             word("dimension", dimension)?;
             label("value", value).map_err(|error| error.within(dimension))?;
-            if dimension == last {
+            if last == Some(dimension) {
                 return Err(Error::invalid("dimension", dimension, "each dimension once"));
             }
-            last = dimension;
-            if !text.is_empty() {
-                text.push(',');
+            if last.is_some() {
+                text.push(",");
             }
-            text.push_str(dimension);
-            text.push('=');
-            for character in value.chars() {
-                match character {
-                    '%' => text.push_str("%25"),
-                    ',' => text.push_str("%2C"),
-                    '=' => text.push_str("%3D"),
-                    plain => text.push(plain),
-                }
+            last = Some(dimension);
+            text.push(dimension);
+            text.push("=");
+            for piece in value.split_inclusive(['%', ',', '=']) {
+                let plain = piece.trim_end_matches(['%', ',', '=']);
+                text.push(plain);
+                text.push(match piece.get(plain.len()..) {
+                    Some("%") => "%25",
+                    Some(",") => "%2C",
+                    Some("=") => "%3D",
+                    _ => "",
+                });
             }
         }
-        Ok(Self(Text::new(&text)))
+        Ok(Self(text.finish()))
     }
 
     /// The subject without dimensions: everyone.
@@ -309,7 +358,8 @@ pub struct OpId(Op);
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Op {
-    Library(u128),
+    /// Its number, largest byte first, so that bytes order as numbers do and an id is no larger than a text.
+    Library([u8; 16]),
     Host(Text),
 }
 
@@ -324,7 +374,8 @@ impl OpId {
     #[must_use]
     pub fn at(now: Timestamp, random: u128) -> Self {
         let micros = now.as_micros().clamp(0, (1 << 54) - 1).unsigned_abs();
-        Self(Op::Library((u128::from(micros) << RANDOM_BITS) | (random & ((1 << RANDOM_BITS) - 1))))
+        let id = (u128::from(micros) << RANDOM_BITS) | (random & ((1 << RANDOM_BITS) - 1));
+        Self(Op::Library(id.to_be_bytes()))
     }
 
     /// An id of the host's own: 1 to 256 bytes without control characters. The text of a library id is that id again.
@@ -337,7 +388,7 @@ impl OpId {
             .strip_prefix(LIBRARY_PREFIX)
             .filter(|hex| hex.len() == 32 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)))
             .and_then(|hex| u128::from_str_radix(hex, 16).ok());
-        Ok(Self(library.map_or_else(|| Op::Host(Text::new(text)), Op::Library)))
+        Ok(Self(library.map_or_else(|| Op::Host(Text::new(text)), |id| Op::Library(id.to_be_bytes()))))
     }
 
     /// When the operation began, if the library made this id.
@@ -353,7 +404,7 @@ impl OpId {
     #[must_use]
     pub fn began(&self) -> Option<Timestamp> {
         match self.0 {
-            Op::Library(id) => i64::try_from(id >> RANDOM_BITS).ok().map(Timestamp::from_micros),
+            Op::Library(id) => i64::try_from(u128::from_be_bytes(id) >> RANDOM_BITS).ok().map(Timestamp::from_micros),
             Op::Host(_) => None,
         }
     }
@@ -370,7 +421,7 @@ impl FromStr for OpId {
 impl fmt::Display for OpId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Op::Library(id) => f.pad(&format!("{LIBRARY_PREFIX}{id:032x}")),
+            Op::Library(id) => f.pad(&format!("{LIBRARY_PREFIX}{:032x}", u128::from_be_bytes(*id))),
             Op::Host(id) => f.pad(id.as_str()),
         }
     }
@@ -385,6 +436,13 @@ impl fmt::Debug for OpId {
 /// A secret: an upstream key, or a client's. It is never printed, never serialised, and wiped when it is dropped.
 ///
 /// Equality takes the same time wherever two secrets of one length differ.
+///
+/// What holds a secret cannot be written out by mistake:
+///
+/// ```compile_fail,E0277
+/// let secret = keyward::Secret::new("sk-ant-123456789");
+/// serde_json::to_string(&secret);
+/// ```
 #[derive(Clone)]
 pub struct Secret(Arc<Zeroizing<String>>);
 

@@ -27,7 +27,7 @@ const MICROS_PER_SECOND: i64 = 1_000_000;
 
 /// An instant: signed microseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(transparent))]
 pub struct Timestamp(i64);
 
 impl Timestamp {
@@ -152,14 +152,52 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// Reads RFC 3339 text with any offset. Digits beyond the microsecond are refused unless they are zero.
+/// Reads RFC 3339 text with any offset, and the microseconds that an instant without such text prints. Digits beyond
+/// the microsecond are refused unless they are zero.
 impl FromStr for Timestamp {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let expected = "an instant is written as in RFC 3339, for example 2026-03-08T05:30:00Z";
+        if let Some(micros) = text.strip_suffix("us").and_then(|micros| micros.parse().ok()) {
+            return Ok(Self(micros));
+        }
         let parsed = DateTime::parse_from_rfc3339(text).map_err(|_| Error::invalid("timestamp", text, expected))?;
         Self::try_from(parsed.to_utc()).map_err(|_| Error::invalid("timestamp", text, expected))
+    }
+}
+
+/// Microseconds, or, where people write, their text as well.
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl serde::de::Visitor<'_> for Either {
+            type Value = Timestamp;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("microseconds since 1970, or an instant as in RFC 3339")
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, micros: i64) -> Result<Timestamp, E> {
+                Ok(Timestamp(micros))
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, micros: u64) -> Result<Timestamp, E> {
+                i64::try_from(micros).map(Timestamp).map_err(E::custom)
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Timestamp, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_any(Either)
+        } else {
+            deserializer.deserialize_i64(Either)
+        }
     }
 }
 
@@ -190,8 +228,13 @@ impl TryFrom<SystemTime> for Timestamp {
     /// Rounds towards the past, to whole microseconds.
     fn try_from(time: SystemTime) -> Result<Self, Error> {
         let micros = match time.duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(after) => i64::try_from(after.as_micros()).ok(),
-            Err(before) => i64::try_from(before.duration().as_nanos().div_ceil(1_000)).ok().and_then(i64::checked_neg),
+            Ok(after) => i64::try_from(after.as_secs())
+                .ok()
+                .and_then(|seconds| seconds.checked_mul(MICROS_PER_SECOND))
+                .and_then(|micros| micros.checked_add(i64::from(after.subsec_micros()))),
+            Err(before) => i128::try_from(before.duration().as_nanos().div_ceil(1_000))
+                .ok()
+                .and_then(|micros| i64::try_from(-micros).ok()),
         };
         micros
             .map(Self)
@@ -553,6 +596,16 @@ mod tests {
         assert_eq!(Timestamp::try_from(early).unwrap(), Timestamp::from_micros(-1));
     }
 
+    /// The earliest instant went out to a `SystemTime`, and was refused on its way back.
+    #[test]
+    fn both_ends_of_time_survive_the_systems_clock() {
+        for edge in [Timestamp::MIN, Timestamp::MAX] {
+            if let Ok(time) = SystemTime::try_from(edge) {
+                assert_eq!(Timestamp::try_from(time).unwrap(), edge);
+            }
+        }
+    }
+
     #[test]
     fn clones_of_a_manual_clock_are_one_clock_for_all_threads() {
         let clock = ManualClock::at(Timestamp::EPOCH);
@@ -573,9 +626,10 @@ mod tests {
         }
 
         #[test]
-        fn instants_of_four_digit_years_print_what_they_read(micros in 0..253_402_300_800_000_000_i64) {
-            let at = Timestamp(micros);
-            prop_assert_eq!(at.to_string().parse::<Timestamp>().unwrap(), at);
+        fn instants_print_what_they_read(any: i64, four_digit_year in 0..253_402_300_800_000_000_i64) {
+            for at in [Timestamp(any), Timestamp(four_digit_year), Timestamp::MIN, Timestamp::MAX] {
+                prop_assert_eq!(at.to_string().parse::<Timestamp>().unwrap(), at);
+            }
         }
 
         #[test]

@@ -14,6 +14,7 @@
 //! # Ok::<(), keyward::Error>(())
 //! ```
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::amount::{Amount, Measure, Usd};
@@ -44,7 +45,7 @@ pub struct Usage {
     /// What it cost, where the host knows better than a price book.
     pub usd: Option<Usd>,
     /// Measures of the host's own, by name: searches, hours, pages.
-    pub extras: Vec<(Arc<str>, u64)>,
+    pub extras: BTreeMap<Arc<str>, u64>,
 }
 
 /// A setter for each part that is a plain count.
@@ -89,10 +90,7 @@ impl Usage {
     /// States how much of a measure of the host's own was used; said twice, the later holds.
     #[must_use]
     pub fn extra(mut self, name: &str, count: u64) -> Self {
-        match self.extras.iter_mut().find(|(known, _)| **known == *name) {
-            Some((_, known)) => *known = count,
-            None => self.extras.push((name.into(), count)),
-        }
+        self.extras.insert(name.into(), count);
         self
     }
 
@@ -110,7 +108,7 @@ impl Usage {
             Measure::OutputTokens => self.output,
             Measure::Usd => return self.usd.map(Amount::from),
             Measure::Slots => None,
-            Measure::Custom(name) => self.extras.iter().find(|(known, _)| known == name).map(|(_, count)| *count),
+            Measure::Custom(name) => self.extras.get(name).copied(),
         };
         count.and_then(|count| Amount::try_from(count).ok())
     }
@@ -253,6 +251,14 @@ mod tests {
         assert_eq!(usage.amount(&Measure::Usd), None);
         assert_eq!(usage.amount(&Measure::Requests), Some(Amount::ONE));
         assert_eq!(Usage::new().output(0).amount(&Measure::Tokens), Some(Amount::ZERO));
+    }
+
+    /// The same usage, said in another order, was refused as a conflict when a settle was repeated.
+    #[test]
+    fn extras_have_one_normal_form_whatever_their_order() {
+        let usage = Usage::new().extra("pages", 2).extra("searches", 1);
+        assert_eq!(usage, Usage::new().extra("searches", 1).extra("pages", 5).extra("pages", 2));
+        assert_eq!(usage.amount(&Measure::custom("pages").unwrap()), Some(Amount::new(2)));
     }
 
     #[test]
