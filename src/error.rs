@@ -102,6 +102,16 @@ impl Error {
         }
     }
 
+    /// What was expected instead.
+    #[must_use]
+    pub fn expected(&self) -> Option<&str> {
+        match &*self.0 {
+            Kind::Invalid { expected, .. } => Some(expected),
+            Kind::Conflict { before, .. } => Some(before),
+            Kind::Store(_) => None,
+        }
+    }
+
     /// The store's own error, when it was the store.
     #[must_use]
     pub fn store(&self) -> Option<&StoreError> {

@@ -2,11 +2,13 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod account;
 pub mod amount;
 pub mod budget;
 pub mod error;
 pub mod id;
 pub mod limiter;
+pub mod plan;
 pub mod pool;
 pub mod quota;
 pub mod system;

@@ -230,8 +230,12 @@ impl Limiter {
     /// assert_eq!(limiter.remaining(&state, now), Some(Amount::new(4)));
     /// ```
     pub fn give_back(&self, state: &mut State, mark: &Mark, n: Amount, now: Timestamp) {
+        self.give_back_of(state, mark, n, n, now);
+    }
+
+    fn give_back_of(&self, state: &mut State, mark: &Mark, held: Amount, n: Amount, now: Timestamp) {
         if let Kind::Meter { .. } = self.kind {
-            if let Some(after) = meter::give_back(state, self.cap, self.length, mark.at, n, now) {
+            if let Some(after) = meter::give_back(state, self.cap, self.length, mark.at, (held, n), now) {
                 *state = after;
             }
             return;
@@ -241,6 +245,39 @@ impl Limiter {
             *count = count.above(n);
             *state = State::from(buckets);
         }
+    }
+
+    /// Replaces what was held by what was used in the end, whatever the limit: gives back what is left of the hold, or
+    /// charges what goes beyond it.
+    ///
+    /// Of a hold of which a part was used, a leaking meter takes first what was used to have leaked.
+    ///
+    /// ```
+    /// use keyward::limiter::{Limiter, State};
+    /// use keyward::{Amount, Timestamp};
+    ///
+    /// let (limiter, mut state, now) = (Limiter::per_minute(10), State::default(), Timestamp::EPOCH);
+    /// let mark = limiter.check(&mut state, Amount::new(6), now).mark().unwrap();
+    /// limiter.settle(&mut state, &mark, Amount::new(6), Amount::new(13), now)?;
+    /// assert_eq!(limiter.used(&state, now), Amount::new(13));
+    /// # Ok::<(), keyward::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A sum that no amount can hold; nothing is changed then.
+    pub fn settle(
+        &self,
+        state: &mut State,
+        mark: &Mark,
+        held: Amount,
+        used: Amount,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        if used > held {
+            return self.charge_more(state, mark, used.above(held), now);
+        }
+        self.give_back_of(state, mark, held, held.above(used), now);
+        Ok(())
     }
 
     /// How much counts at this instant, begun units included.
@@ -390,6 +427,12 @@ impl State {
     pub fn from_parts([until, count, rest]: [i64; 3]) -> Result<Self, Error> {
         let count = Amount::from_i64(count).ok_or_else(|| Error::invalid("count", count, "none or more"))?;
         Ok(Self { until: Timestamp::from_micros(until), count, rest })
+    }
+
+    /// The end of its open bucket, or the instant up to which it has leaked; the beginning of time if it is new.
+    #[must_use]
+    pub const fn until(&self) -> Timestamp {
+        self.until
     }
 
     /// Whether anything was ever taken, or charged, since it was new.

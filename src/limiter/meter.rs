@@ -100,7 +100,8 @@ pub(super) fn within(seen: &Seen, cap: Cap, length: Length, room: u64, now: Time
     }
 }
 
-/// The state without `n` units that were taken at `then`, but for what of them has leaked since; `None` if all has.
+/// The state without `n` of the `held` units that were taken at `then`, but for what of them has leaked since, the others
+/// first; `None` if all has.
 ///
 /// The level is lowered where the state stands, and not first brought forward to `now`: it comes to the same at `now` and
 /// ever after, and a clock that jumps ahead for a moment does no harm.
@@ -109,7 +110,7 @@ pub(super) fn give_back(
     cap: Cap,
     length: Length,
     then: Timestamp,
-    n: Amount,
+    (held, n): (Amount, Amount),
     now: Timestamp,
 ) -> Option<State> {
     let unit = length.as_micros().unsigned_abs();
@@ -120,7 +121,8 @@ pub(super) fn give_back(
         Cap::Unlimited => 0,
         Cap::At(rate) => u128::from(elapsed) * u128::from(units(rate)),
     };
-    let back = (u128::from(units(n)) * u128::from(unit)).checked_sub(leaked).filter(|back| *back > 0)?;
+    let still = |n: Amount| (u128::from(units(n)) * u128::from(unit)).saturating_sub(leaked);
+    let back = still(held).checked_sub(still(held.above(n))).filter(|back| *back > 0)?;
     let level = Level::from_parts(Level::of(state, unit).in_parts(unit).saturating_sub(back), unit)?;
     let count = Amount::from_i64(i64::try_from(level.whole).ok()?)?;
     Some(State { until: state.until, count, rest: 0_i64.saturating_sub_unsigned(level.parts) })

@@ -44,6 +44,12 @@ impl Rolling {
         Ok(Self { cap: cap.into(), slices: Slices::new(length, n)? })
     }
 
+    /// An amount for each stretch of a length that is cut already.
+    #[must_use]
+    pub fn of(cap: impl Into<Cap>, slices: Slices) -> Self {
+        Self { cap: cap.into(), slices }
+    }
+
     /// The same with another amount; it judges the same count.
     #[must_use]
     pub fn with_cap(self, cap: impl Into<Cap>) -> Self {
@@ -109,6 +115,18 @@ impl Rolling {
     /// Gives back some of what was taken earlier, to the bucket in which it was taken, if that still counts.
     pub fn give_back(&self, state: &mut RollingState, mark: &Mark, n: Amount) {
         state.take_back(self.slices, n, mark.at);
+    }
+
+    /// Replaces what was held by what was used in the end, whatever the limit.
+    ///
+    /// # Errors
+    /// A sum that no amount can hold; nothing is changed then.
+    pub fn settle(&self, state: &mut RollingState, mark: &Mark, held: Amount, used: Amount) -> Result<(), Error> {
+        if used > held {
+            return self.charge_more(state, mark, used.above(held));
+        }
+        self.give_back(state, mark, held.above(used));
+        Ok(())
     }
 
     /// How much counts at this instant.

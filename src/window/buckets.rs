@@ -152,6 +152,8 @@ const fn micros(length: Length) -> u64 {
 /// A length cut into equal buckets on a grid from 1970, of which the boundaries are whole microseconds: the `i`-th bucket
 /// begins at `ceil(i * length / n)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "StoredSlices", into = "StoredSlices"))]
 pub struct Slices {
     length: Length,
     n: u16,
@@ -423,5 +425,30 @@ impl TryFrom<Stored> for Ring {
         let sum = counts.iter().try_fold(Amount::ZERO, |sum, count| sum.checked_add(*count));
         let sum = sum.ok_or_else(|| Error::invalid("ring.counts", "their sum", "at most 2^63 - 1"))?;
         Ok(Self { end, sum, counts })
+    }
+}
+
+/// Slices as they are written: checked again when they are read.
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename = "Slices", deny_unknown_fields)]
+struct StoredSlices {
+    length: Length,
+    buckets: u16,
+}
+
+#[cfg(feature = "serde")]
+impl From<Slices> for StoredSlices {
+    fn from(Slices { length, n: buckets }: Slices) -> Self {
+        Self { length, buckets }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<StoredSlices> for Slices {
+    type Error = Error;
+
+    fn try_from(StoredSlices { length, buckets }: StoredSlices) -> Result<Self, Error> {
+        Self::new(length, buckets)
     }
 }

@@ -1,0 +1,552 @@
+//! One meter: what a limit has counted for one subject, and what a rule does with it.
+
+use crate::account::{Act, Ask, Entry, Kernel, MeterId, OnExpiry, Rule, Short};
+use crate::amount::{Amount, Cap};
+use crate::budget::Tally;
+use crate::error::Error;
+use crate::limiter::{Answer, Limiter, Mark, Rolling, State};
+use crate::pool::Health;
+use crate::quota::Balance;
+use crate::time::{Length, Timestamp, When};
+use crate::window::{FirstUseState, Follow, Ring, Slices, Window};
+
+/// What a limit has counted for one subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Meter {
+    /// The limit.
+    pub id: MeterId,
+    /// The generation of the schedule that it counts by.
+    pub generation: u32,
+    /// Raised whenever it starts afresh by hand or by a new schedule; what was held before moves nothing any more.
+    pub epoch: u32,
+    /// The alerts that were claimed in its window, a bit for each.
+    pub claimed: u16,
+    /// The amount last in force.
+    pub cap: Cap,
+    /// What it has counted.
+    pub counter: Counter,
+}
+
+/// What a meter has counted, by kernel, with what is needed to count on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+pub enum Counter {
+    /// In a window that tumbles, or that the first grant opened.
+    Tally {
+        /// The count. A window that no grant has opened yet begins at the beginning of time.
+        tally: Tally,
+        /// When the window is over, and nothing of it need be kept. The end of time where the next window depends on it.
+        ends: Timestamp,
+    },
+    /// In two buckets of which the older fades.
+    Sliding {
+        /// How long each bucket is.
+        length: Length,
+        /// The counts, holds included.
+        state: State,
+        /// What is held.
+        held: Amount,
+    },
+    /// Bucket by bucket.
+    Rolling {
+        /// The buckets.
+        slices: Slices,
+        /// The counts, holds included.
+        ring: Ring,
+        /// What is held.
+        held: Amount,
+    },
+    /// As a level that leaks.
+    Leak {
+        /// In which the amount leaks.
+        length: Length,
+        /// What the level never rises above.
+        burst: Amount,
+        /// The level, holds included.
+        state: State,
+        /// What is held.
+        held: Amount,
+    },
+    /// As a balance.
+    Balance(Balance),
+    /// Not at all: the health of a key.
+    Health(Box<Health>),
+}
+
+impl Counter {
+    fn fresh(kernel: &Kernel, cap: Cap, epoch: u32) -> Self {
+        let held = Amount::ZERO;
+        match *kernel {
+            Kernel::Tumble { window } => Self::Tally { tally: Tally::since(window.start), ends: window.end },
+            Kernel::FirstUse(_) => Self::Tally { tally: Tally::since(Timestamp::MIN), ends: Timestamp::MAX },
+            Kernel::Sliding { length } => Self::Sliding { length, state: State::default(), held },
+            Kernel::Rolling(slices) => Self::Rolling { slices, ring: Ring::default(), held },
+            Kernel::Leak { length, burst } => Self::Leak { length, burst, state: State::default(), held },
+            Kernel::Balance { today, refill } => {
+                let balance = match cap {
+                    Cap::Unlimited => Balance::unlimited(),
+                    Cap::At(units) => Balance::of(units.get()),
+                };
+                let balance = refill.map_or(balance, |refill| balance.refilled(refill, today));
+                Self::Balance(Balance { epoch, ..balance })
+            }
+        }
+    }
+}
+
+/// What a settle, or a correction, did to a meter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Landed {
+    /// It was counted: so much is spent now.
+    Here(Amount),
+    /// The window, or the epoch, that it belongs to is over.
+    Elsewhere,
+}
+
+impl Meter {
+    /// The meter that a rule begins with, for a subject that it has not met.
+    #[must_use]
+    pub fn fresh(rule: &Rule, epoch: u32) -> Self {
+        Self {
+            id: rule.meter,
+            generation: rule.generation,
+            epoch,
+            claimed: 0,
+            cap: rule.cap,
+            counter: Counter::fresh(&rule.kernel, rule.cap, epoch),
+        }
+    }
+
+    /// The meter of a key never seen.
+    #[must_use]
+    pub fn health() -> Self {
+        Self {
+            id: MeterId::HEALTH,
+            generation: 0,
+            epoch: 0,
+            claimed: 0,
+            cap: Cap::Unlimited,
+            counter: Counter::Health(Box::default()),
+        }
+    }
+
+    /// The epoch in which something is held now.
+    #[must_use]
+    pub const fn epoch(&self) -> u32 {
+        match &self.counter {
+            Counter::Balance(balance) => balance.epoch,
+            _ => self.epoch,
+        }
+    }
+
+    /// What is held in it now.
+    #[must_use]
+    pub const fn held(&self) -> Amount {
+        match &self.counter {
+            Counter::Tally { tally, .. } => tally.held,
+            Counter::Sliding { held, .. } | Counter::Rolling { held, .. } | Counter::Leak { held, .. } => *held,
+            Counter::Balance(balance) => balance.held,
+            Counter::Health(_) => Amount::ZERO,
+        }
+    }
+
+    /// Whether it says no more than a fresh one would, from this instant on.
+    #[must_use]
+    pub fn is_idle(&self, now: Timestamp) -> bool {
+        match &self.counter {
+            Counter::Tally { tally, ends } => {
+                let never_used = tally.start == Timestamp::MIN && tally.spent.is_zero() && self.claimed == 0;
+                tally.held.is_zero() && (*ends <= now || never_used)
+            }
+            Counter::Sliding { state, held, .. } | Counter::Leak { state, held, .. } => {
+                held.is_zero() && self.limiter().used(state, now).is_zero()
+            }
+            Counter::Rolling { slices, ring, held } => held.is_zero() && ring.sum(*slices, now).is_zero(),
+            Counter::Balance(_) => false,
+            Counter::Health(health) => **health == Health::default(),
+        }
+    }
+
+    /// Brings it to where it stands under this rule: a newer window, a newer schedule, refills that are due. Says what
+    /// refills have added.
+    ///
+    /// A rule of an older generation changes nothing: it is charged to the cycle that is there, by its limits.
+    pub(crate) fn advance(&mut self, rule: &Rule) -> i64 {
+        if rule.generation < self.generation {
+            self.follow_up(&rule.kernel);
+            return 0;
+        }
+        if rule.generation > self.generation || !self.counts_by(&rule.kernel) {
+            *self = Self::fresh(rule, self.epoch().wrapping_add(1));
+            return 0;
+        }
+        if !matches!(self.counter, Counter::Balance(_)) {
+            self.cap = rule.cap;
+        }
+        match (&mut self.counter, rule.kernel) {
+            (Counter::Tally { tally, ends }, Kernel::Tumble { window }) => {
+                if window.start > tally.start {
+                    self.claimed = 0;
+                    *ends = window.end;
+                    tally.roll(window);
+                }
+            }
+            (Counter::Sliding { length, .. }, Kernel::Sliding { length: new }) => *length = new,
+            (Counter::Rolling { slices, .. }, Kernel::Rolling(new)) => *slices = new,
+            (Counter::Leak { length, burst, .. }, Kernel::Leak { length: new, burst: most }) => {
+                (*length, *burst) = (new, most);
+            }
+            (Counter::Balance(balance), Kernel::Balance { today, .. }) => return balance.catch_up(today),
+            // A window of first use moves on with the grant that opens the next.
+            _ => {}
+        }
+        0
+    }
+
+    /// Where nobody with the newer schedule has come since the cycle ended, what follows it is charged.
+    fn follow_up(&mut self, kernel: &Kernel) {
+        if let (Counter::Tally { tally, ends }, Kernel::Tumble { window }) = (&mut self.counter, kernel) {
+            if *ends <= window.start {
+                *tally = Tally::since(*ends);
+                *ends = window.end;
+                self.claimed = 0;
+            }
+        }
+    }
+
+    /// Why the rule refuses this, on a meter that was brought to where it stands. `expiries` are the bounds of the
+    /// account's open parts, the earliest and the latest.
+    pub(crate) fn short(
+        &self,
+        rule: &Rule,
+        ask: Ask,
+        now: Timestamp,
+        expiries: (Timestamp, Timestamp),
+    ) -> Option<Short> {
+        // Of what is assumed, even nothing needs room for something.
+        let need = match ask {
+            Ask::Exact(amount) => amount,
+            Ask::Assumed(amount) => amount.max(Amount::ONE),
+        };
+        let short = match &self.counter {
+            Counter::Tally { tally, ends } => self.tally_short(tally, *ends, rule, need, now, expiries.1),
+            Counter::Sliding { state, held, .. } | Counter::Leak { state, held, .. } => {
+                limiter_short(self.limiter().peek(state, need, now), *held, expiries.0)
+            }
+            Counter::Rolling { slices, ring, held } => {
+                limiter_short(Rolling::of(self.cap, *slices).peek(ring, need, now), *held, expiries.0)
+            }
+            Counter::Balance(balance) => balance_short(balance, need, expiries.1),
+            Counter::Health(_) => None,
+        };
+        short.map(|short| Short { need: ask.amount(), ..short })
+    }
+
+    fn tally_short(
+        &self,
+        tally: &Tally,
+        ends: Timestamp,
+        rule: &Rule,
+        need: Amount,
+        now: Timestamp,
+        latest: Timestamp,
+    ) -> Option<Short> {
+        let (tally, window) = self.open(tally, ends, rule, now);
+        let fits = if need.is_zero() {
+            self.cap != Cap::At(Amount::ZERO)
+        } else {
+            window.is_some() && tally.has_room(self.cap, need)
+        };
+        if fits {
+            return None;
+        }
+        let ends = window.map(|window| window.end);
+        let alone = Tally { spent: Amount::ZERO, held: Amount::ZERO, ..tally }.has_room(self.cap, need);
+        let unheld = Tally { held: Amount::ZERO, ..tally }.has_room(self.cap, need);
+        let when = match ends {
+            Some(end) if alone && unheld && rule.on_expiry == OnExpiry::Release => {
+                When::WhenFreed { latest: end.min(latest) }
+            }
+            Some(Timestamp::MAX) if alone && unheld => When::WhenFreed { latest },
+            Some(end) if alone && unheld => When::WhenFreed { latest: end },
+            Some(end) if alone && end < Timestamp::MAX && self.opens_again(rule, tally.start, end) => When::At(end),
+            _ => When::Never,
+        };
+        let window_end = ends.filter(|end| *end < Timestamp::MAX);
+        Some(Short { need, have: tally.spent, held: tally.held, cap: self.cap, window_end, when })
+    }
+
+    /// What counts now, and in which window; `None` if none is open and none may open.
+    fn open(&self, tally: &Tally, ends: Timestamp, rule: &Rule, now: Timestamp) -> (Tally, Option<Window>) {
+        match rule.kernel {
+            Kernel::FirstUse(first_use) if rule.generation >= self.generation => {
+                match first_use.at_grant(first_use_state(tally.start), now) {
+                    Some(window) if window.start == tally.start => (*tally, Some(window)),
+                    Some(window) => (Tally::since(window.start), Some(window)),
+                    None => (Tally::since(tally.start), None),
+                }
+            }
+            _ => (*tally, Some(Window { start: tally.start, end: ends })),
+        }
+    }
+
+    fn opens_again(&self, rule: &Rule, start: Timestamp, end: Timestamp) -> bool {
+        match rule.kernel {
+            Kernel::FirstUse(first_use) if rule.generation >= self.generation => {
+                first_use.at_grant(first_use_state(start), end).is_some()
+            }
+            _ => true,
+        }
+    }
+
+    /// Holds, or spends, what was found to fit, or what nobody may refuse. Says where it counts.
+    pub(crate) fn take(&mut self, rule: &Rule, amount: Amount, act: Act, now: Timestamp) -> Result<Timestamp, Error> {
+        let opened = match &self.counter {
+            Counter::Tally { tally, ends } => Some((tally.start, self.open(tally, *ends, rule, now))),
+            _ => None,
+        };
+        let (cap, limiter) = (self.cap, self.limiter());
+        match &mut self.counter {
+            Counter::Tally { tally, ends } => {
+                let Some((start, (mut open, window))) = opened else { return Ok(now) };
+                if amount.is_zero() && act == Act::Charge {
+                    return Ok(open.start);
+                }
+                match act {
+                    Act::Hold => open.hold(amount)?,
+                    Act::Charge => open.correct(amount.get())?,
+                }
+                if let (Kernel::FirstUse(first_use), Some(window)) = (rule.kernel, window) {
+                    if rule.generation >= self.generation {
+                        *ends = if first_use.follow == Follow::OnUse { window.end } else { Timestamp::MAX };
+                    }
+                }
+                if open.start != start {
+                    self.claimed = 0;
+                }
+                *tally = open;
+                Ok(open.start)
+            }
+            Counter::Sliding { state, held, .. } | Counter::Leak { state, held, .. } => {
+                let sum = add_held(*held, amount, act)?;
+                let mark = limiter.charge(state, amount, now)?;
+                *held = sum;
+                Ok(mark.at)
+            }
+            Counter::Rolling { slices, ring, held } => {
+                let sum = add_held(*held, amount, act)?;
+                let mark = Rolling::of(cap, *slices).charge(ring, amount, now)?;
+                *held = sum;
+                Ok(mark.at)
+            }
+            Counter::Balance(balance) => {
+                match act {
+                    Act::Hold => balance.hold(amount)?,
+                    Act::Charge => balance.correct(-amount.get())?,
+                }
+                Ok(now)
+            }
+            Counter::Health(_) => Ok(now),
+        }
+    }
+
+    /// Ends what an entry holds, and books what was used instead.
+    pub(crate) fn settle(&mut self, entry: &Entry, actual: Amount, now: Timestamp) -> Result<Landed, Error> {
+        if entry.epoch != self.epoch() {
+            return Ok(Landed::Elsewhere);
+        }
+        let (cap, limiter, mark) = (self.cap, self.limiter(), Mark { at: entry.mark });
+        match &mut self.counter {
+            Counter::Tally { tally, .. } if tally.start == entry.mark => tally.settle(entry.amount, actual)?,
+            Counter::Tally { .. } | Counter::Health(_) => return Ok(Landed::Elsewhere),
+            Counter::Sliding { state, held, .. } | Counter::Leak { state, held, .. } => {
+                let rest = held.checked_sub(entry.amount).ok_or_else(|| unheld(entry))?;
+                limiter.settle(state, &mark, entry.amount, actual, now)?;
+                *held = rest;
+            }
+            Counter::Rolling { slices, ring, held } => {
+                let rest = held.checked_sub(entry.amount).ok_or_else(|| unheld(entry))?;
+                Rolling::of(cap, *slices).settle(ring, &mark, entry.amount, actual)?;
+                *held = rest;
+            }
+            Counter::Balance(balance) => {
+                balance.settle(entry.epoch, entry.amount, actual)?;
+            }
+        }
+        Ok(Landed::Here(self.spent(now)))
+    }
+
+    /// Moves what an entry has booked, after it ended, by so much.
+    pub(crate) fn amend(&mut self, entry: &Entry, by: i64, now: Timestamp) -> Result<Landed, Error> {
+        if entry.epoch != self.epoch() {
+            return Ok(Landed::Elsewhere);
+        }
+        let (cap, limiter, mark) = (self.cap, self.limiter(), Mark { at: entry.mark });
+        let size = Amount::from_i64(by.saturating_abs()).unwrap_or(Amount::MAX);
+        match &mut self.counter {
+            Counter::Tally { tally, .. } if tally.start == entry.mark => tally.correct(by)?,
+            Counter::Tally { .. } | Counter::Health(_) => return Ok(Landed::Elsewhere),
+            Counter::Sliding { state, .. } | Counter::Leak { state, .. } if by < 0 => {
+                limiter.give_back(state, &mark, size, now);
+            }
+            Counter::Sliding { state, .. } | Counter::Leak { state, .. } => {
+                limiter.charge_more(state, &mark, size, now)?;
+            }
+            Counter::Rolling { slices, ring, .. } if by < 0 => Rolling::of(cap, *slices).give_back(ring, &mark, size),
+            Counter::Rolling { slices, ring, .. } => Rolling::of(cap, *slices).charge_more(ring, &mark, size)?,
+            Counter::Balance(balance) => balance.correct(by.saturating_neg())?,
+        }
+        Ok(Landed::Here(self.spent(now)))
+    }
+
+    /// Holds more for an entry that is open, whatever the limit.
+    pub(crate) fn raise(&mut self, entry: &Entry, by: Amount, now: Timestamp) -> Result<Landed, Error> {
+        if entry.epoch != self.epoch() {
+            return Ok(Landed::Elsewhere);
+        }
+        let (cap, limiter, mark) = (self.cap, self.limiter(), Mark { at: entry.mark });
+        match &mut self.counter {
+            Counter::Tally { tally, .. } if tally.start == entry.mark => tally.hold(by)?,
+            Counter::Tally { .. } | Counter::Health(_) => return Ok(Landed::Elsewhere),
+            Counter::Sliding { state, held, .. } | Counter::Leak { state, held, .. } => {
+                let sum = add_held(*held, by, Act::Hold)?;
+                limiter.charge_more(state, &mark, by, now)?;
+                *held = sum;
+            }
+            Counter::Rolling { slices, ring, held } => {
+                let sum = add_held(*held, by, Act::Hold)?;
+                Rolling::of(cap, *slices).charge_more(ring, &mark, by)?;
+                *held = sum;
+            }
+            Counter::Balance(balance) => balance.hold(by)?,
+        }
+        Ok(Landed::Here(self.spent(now)))
+    }
+
+    /// Counts from nothing again: what was held before moves nothing any more, and alerts can be claimed anew. A balance
+    /// is not reset but set.
+    pub(crate) fn reset(&mut self) {
+        match &mut self.counter {
+            Counter::Tally { tally, .. } => *tally = Tally::since(tally.start),
+            Counter::Sliding { state, held, .. } | Counter::Leak { state, held, .. } => {
+                (*state, *held) = (State::default(), Amount::ZERO);
+            }
+            Counter::Rolling { ring, held, .. } => (*ring, *held) = (Ring::default(), Amount::ZERO),
+            Counter::Balance(_) | Counter::Health(_) => return,
+        }
+        self.epoch = self.epoch.wrapping_add(1);
+        self.claimed = 0;
+    }
+
+    /// What is spent now: for the shapes that forget, all that counts; nothing for a balance, which has units instead.
+    #[must_use]
+    pub fn spent(&self, now: Timestamp) -> Amount {
+        match &self.counter {
+            Counter::Tally { tally, .. } => tally.spent,
+            Counter::Sliding { state, .. } | Counter::Leak { state, .. } => self.limiter().used(state, now),
+            Counter::Rolling { slices, ring, .. } => ring.sum(*slices, now),
+            Counter::Balance(_) | Counter::Health(_) => Amount::ZERO,
+        }
+    }
+
+    /// What is spent and held together, as far as an amount can say it.
+    pub(crate) fn total(&self, now: Timestamp) -> Amount {
+        match &self.counter {
+            Counter::Tally { tally, .. } => tally.used().unwrap_or(Amount::MAX),
+            _ => self.spent(now),
+        }
+    }
+
+    /// When its window began; the beginning of time where there is no such thing.
+    #[must_use]
+    pub const fn window_start(&self) -> Timestamp {
+        match &self.counter {
+            Counter::Tally { tally, .. } => tally.start,
+            _ => Timestamp::MIN,
+        }
+    }
+
+    /// How much could still be asked for; `None` where there is no end to it.
+    #[must_use]
+    pub fn remaining(&self, now: Timestamp) -> Option<Amount> {
+        match &self.counter {
+            Counter::Tally { tally, .. } => tally.remaining(self.cap),
+            Counter::Sliding { state, .. } | Counter::Leak { state, .. } => self.limiter().remaining(state, now),
+            Counter::Rolling { slices, ring, .. } => self.cap.left(ring.sum(*slices, now)),
+            Counter::Balance(balance) => balance.available().map(|units| Amount::from_i64(units).unwrap_or_default()),
+            Counter::Health(_) => None,
+        }
+    }
+
+    /// When its window ends, or its open bucket; `None` where there is no such thing.
+    #[must_use]
+    pub fn window_end(&self) -> Option<Timestamp> {
+        match &self.counter {
+            Counter::Tally { ends, .. } => Some(*ends).filter(|ends| *ends < Timestamp::MAX),
+            Counter::Sliding { state, .. } => Some(state.until()),
+            Counter::Rolling { ring, .. } => Some(ring.end()),
+            Counter::Leak { .. } | Counter::Balance(_) | Counter::Health(_) => None,
+        }
+    }
+
+    /// The limiter that a sliding or leaking meter counts by; one that refuses everything for any other.
+    fn limiter(&self) -> Limiter {
+        match &self.counter {
+            Counter::Sliding { length, .. } => Limiter::sliding(self.cap, *length),
+            Counter::Leak { length, burst, .. } => {
+                Limiter::gcra(self.cap, *length, *burst).unwrap_or(Limiter::sliding(Amount::ZERO, *length))
+            }
+            _ => Limiter::sliding(Amount::ZERO, Length::MINUTE),
+        }
+    }
+
+    const fn counts_by(&self, kernel: &Kernel) -> bool {
+        matches!(
+            (&self.counter, kernel),
+            (Counter::Tally { .. }, Kernel::Tumble { .. } | Kernel::FirstUse(_))
+                | (Counter::Sliding { .. }, Kernel::Sliding { .. })
+                | (Counter::Rolling { .. }, Kernel::Rolling(_))
+                | (Counter::Leak { .. }, Kernel::Leak { .. })
+                | (Counter::Balance(_), Kernel::Balance { .. })
+        )
+    }
+}
+
+fn first_use_state(start: Timestamp) -> FirstUseState {
+    FirstUseState { start: Some(start).filter(|start| *start > Timestamp::MIN) }
+}
+
+/// What a limiter refused. Its instant is exact unless something that is held ends before.
+fn limiter_short(answer: Answer, held: Amount, earliest: Timestamp) -> Option<Short> {
+    let refused = answer.refused()?;
+    let when = match refused.retry {
+        When::At(at) if !held.is_zero() && earliest < at => When::WhenFreed { latest: at },
+        when => when,
+    };
+    let have = refused.used.above(held);
+    Some(Short { need: refused.need, have, held, cap: refused.limit, window_end: Some(refused.ends), when })
+}
+
+fn balance_short(balance: &Balance, need: Amount, latest: Timestamp) -> Option<Short> {
+    if balance.has_room(need) {
+        return None;
+    }
+    let units = balance.units.unwrap_or(i64::MAX);
+    let when = if need.get() <= units { When::WhenFreed { latest } } else { When::Never };
+    let cap = Cap::At(Amount::from_i64(units).unwrap_or_default());
+    Some(Short { need, have: Amount::ZERO, held: balance.held, cap, window_end: None, when })
+}
+
+fn add_held(held: Amount, amount: Amount, act: Act) -> Result<Amount, Error> {
+    match act {
+        Act::Hold => {
+            held.checked_add(amount).ok_or_else(|| Error::invalid("held", amount, "a sum of at most 2^63 - 1"))
+        }
+        Act::Charge => Ok(held),
+    }
+}
+
+fn unheld(entry: &Entry) -> Error {
+    Error::invalid("held", entry.amount, "no more than what is held")
+}

@@ -1,0 +1,457 @@
+//! The one place where a decision is made.
+
+use smallvec::SmallVec;
+
+use super::report::Lookup;
+use super::{Act, Blocked, Denial, Effect, Firm, Grant, Pick, Plan, Ready, State, Take, Taken, Verdict};
+use crate::account::{
+    Audit, Counter, Entry, Kernel, Kind, Meter, MeterId, MeterRow, OnExpiry, Part, Row, RowEntry, Rule,
+};
+use crate::amount::{Amount, Cap};
+use crate::error::Error;
+use crate::id::OpId;
+use crate::time::{Timestamp, When};
+
+/// Decides a plan on what was loaded for it, and carries it out there if it passes.
+///
+/// Everything that the plan reports is booked first, whatever becomes of the rest. A hold that has expired by `now` ends
+/// before anything is asked of its account, as far as it was loaded. See [`State`] for what a store saves then.
+pub fn decide(plan: &Plan, state: &mut State, now: Timestamp) -> Verdict {
+    let mut desk = Desk { plan, state, now, changed: false };
+    desk.run().unwrap_or_else(|stop| match stop {
+        Stop::Verdict(verdict) => *verdict,
+        Stop::Error(error) => error.into(),
+    })
+}
+
+/// Why a plan is not carried out to its end.
+pub(super) enum Stop {
+    Verdict(Box<Verdict>),
+    Error(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<Verdict> for Stop {
+    fn from(verdict: Verdict) -> Self {
+        Self::Verdict(Box::new(verdict))
+    }
+}
+
+/// What lies on the table while a plan is decided.
+pub(super) struct Desk<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) state: &'a mut State,
+    pub(super) now: Timestamp,
+    /// Whether anything was carried out that an answer must be remembered for.
+    pub(super) changed: bool,
+}
+
+impl Desk<'_> {
+    fn run(&mut self) -> Result<Verdict, Stop> {
+        let (plan, now) = (self.plan, self.now);
+        if now < plan.from || (now >= plan.until && plan.until < Timestamp::MAX) {
+            return Ok(Verdict::Stale { now });
+        }
+        if let Some(op) = &plan.op {
+            if let Some(verdict) = self.answered_before(op) {
+                return Ok(verdict);
+            }
+        }
+        self.expire_due()?;
+        let effects = match self.state.reported.take() {
+            Some(effects) => effects,
+            None => self.report()?,
+        };
+        let picked = match self.admit()? {
+            Ok(picked) => picked,
+            Err(denial) if self.more_is_due() => {
+                let _ = denial;
+                self.state.reported = Some(effects);
+                return Ok(Verdict::More);
+            }
+            Err(denial) => return Ok(Verdict::Denied(Denial { effects, ..denial })),
+        };
+        let mut grant = Grant { picked, effects, ..Grant::default() };
+        self.carry_out(&mut grant)?;
+        let verdict = Verdict::Granted(grant);
+        if let Some(op) = plan.op.as_ref().filter(|_| self.changed) {
+            let (op, args, verdict) = (op.clone(), plan.args.clone(), verdict.clone());
+            self.state.changes.answer = Some(super::Answer { op, at: now, args, verdict });
+        }
+        Ok(verdict)
+    }
+
+    fn answered_before(&self, op: &OpId) -> Option<Verdict> {
+        if let Some(answer) = &self.state.answer {
+            return Some(match differing(&answer.args, &self.plan.args) {
+                Some((field, before, now)) => Verdict::Conflict { field, before, now },
+                None => answer.verdict.clone(),
+            });
+        }
+        let oldest = self.now.saturating_sub(self.plan.horizon);
+        op.began().filter(|began| *began < oldest).map(|began| Verdict::TooOld { began, oldest })
+    }
+
+    fn more_is_due(&self) -> bool {
+        self.state.accounts.iter().any(|loaded| loaded.due.next.is_some_and(|next| next <= self.now))
+    }
+
+    /// Ends what has expired: what is due in the plan's accounts, and of the plan's own operation.
+    fn expire_due(&mut self) -> Result<(), Stop> {
+        for at in 0..self.state.accounts.len() {
+            let Some(loaded) = self.state.accounts.get_mut(at) else { break };
+            if loaded.due.parts.is_empty() {
+                continue;
+            }
+            let next = loaded.due.next;
+            for part in std::mem::take(&mut loaded.due.parts) {
+                self.expire(part)?;
+            }
+            if let Some(account) = self.state.accounts.get_mut(at).map(|loaded| &mut loaded.account) {
+                if account.open > 0 {
+                    account.earliest = next.unwrap_or(account.latest);
+                }
+            }
+        }
+        for at in 0..self.state.parts.len() {
+            let expired = |part: &&Part| part.is_open() && part.expires <= self.now;
+            if let Some(part) = self.state.parts.get(at).filter(expired) {
+                self.expire(part.clone())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a part that has expired, as of the instant at which it did.
+    fn expire(&mut self, mut part: Part) -> Result<(), Stop> {
+        let at = part.expires;
+        let mut charged = false;
+        for entry in &mut part.entries {
+            let actual = if entry.on_expiry == OnExpiry::Charge { entry.amount } else { Amount::ZERO };
+            charged |= entry.on_expiry == OnExpiry::Charge;
+            self.end_entry(&part.op, &part.account, part.sequence, entry, actual, (Kind::Expire, at))?;
+        }
+        part.end = Some((crate::account::How::Expired, at));
+        if charged {
+            let context = part.context.clone();
+            let estimate = context.as_ref().map(|context| context.estimate.clone());
+            if let Some(usage) = estimate {
+                self.usage_row(Kind::Expire, at, Some(part.op.clone()), context, usage, None);
+            }
+        }
+        self.closed(&part.account);
+        self.save_part(part);
+        Ok(())
+    }
+
+    /// Checks everything that must pass; says which alternatives were picked, or what stood in the way.
+    fn admit(&mut self) -> Result<Result<SmallVec<[u8; 2]>, Denial>, Stop> {
+        let plan = self.plan;
+        let mut blocked: SmallVec<[Blocked; 4]> = SmallVec::new();
+        let mut chosen: SmallVec<[(u16, MeterId); 16]> = SmallVec::new();
+        self.check(&plan.takes, &mut chosen, &mut blocked)?;
+        let mut when: Option<When> = blocked.iter().map(|blocked| blocked.short.when).reduce(When::and);
+
+        let (mut picked, mut failed) = (SmallVec::new(), Vec::new());
+        for pick in &plan.picks {
+            if pick.alternatives.len() > Pick::MOST {
+                return Err(invalid("pick.alternatives", pick.alternatives.len(), "at most 8").into());
+            }
+            let mut ways: Vec<Vec<Blocked>> = Vec::new();
+            let mut open = None;
+            for (place, alternative) in (0_u8..).zip(&pick.alternatives) {
+                let (mut in_the_way, before) = (SmallVec::new(), chosen.len());
+                for ready in &alternative.ready {
+                    self.check_ready(ready, &mut in_the_way)?;
+                }
+                self.check(&alternative.takes, &mut chosen, &mut in_the_way)?;
+                if in_the_way.is_empty() {
+                    open = Some(place);
+                    break;
+                }
+                chosen.truncate(before);
+                ways.push(in_the_way.into_vec());
+            }
+            match open {
+                Some(place) => picked.push(place),
+                None => {
+                    let way = |way: &Vec<Blocked>| way.iter().map(|blocked| blocked.short.when).reduce(When::and);
+                    let soonest = ways.iter().filter_map(way).reduce(When::or).unwrap_or(When::Never);
+                    when = Some(when.map_or(soonest, |when| when.and(soonest)));
+                    failed.push(ways);
+                }
+            }
+        }
+        Ok(match when {
+            None => Ok(picked),
+            Some(when) => Err(Denial { blocked: blocked.into_vec(), picks: failed, when, effects: SmallVec::new() }),
+        })
+    }
+
+    fn check(
+        &mut self,
+        takes: &[Take],
+        chosen: &mut SmallVec<[(u16, MeterId); 16]>,
+        blocked: &mut SmallVec<[Blocked; 4]>,
+    ) -> Result<(), Stop> {
+        for take in takes {
+            let meter = take.rule.meter;
+            if chosen.contains(&(take.account, meter)) {
+                return Err(invalid("takes.meter", meter.0, "each meter once").into());
+            }
+            chosen.push((take.account, meter));
+            if take.act == Act::Hold && self.plan.hold.is_none() {
+                return Err(invalid("hold", "none", "the operation under which it is held").into());
+            }
+            let (now, expiries) = (self.now, self.account(take.account)?.expiries());
+            let short = self.meter(take.account, &take.rule)?.short(&take.rule, take.ask, now, expiries);
+            if let Some(short) = short.filter(|_| take.rule.firm == Firm::Hard) {
+                blocked.push(Blocked { account: take.account, meter, short });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_ready(&mut self, ready: &Ready, blocked: &mut SmallVec<[Blocked; 4]>) -> Result<(), Stop> {
+        let now = self.now;
+        let Some(Counter::Health(health)) = self.account(ready.account)?.meter(MeterId::HEALTH).map(|m| &m.counter)
+        else {
+            return Ok(());
+        };
+        let Err(when) = health.ready(now) else { return Ok(()) };
+        if ready.firm == Firm::Hard || when == When::Never {
+            let short = super::Short {
+                need: Amount::ONE,
+                have: Amount::ZERO,
+                held: Amount::ZERO,
+                cap: Cap::At(Amount::ZERO),
+                window_end: None,
+                when,
+            };
+            blocked.push(Blocked { account: ready.account, meter: MeterId::HEALTH, short });
+        }
+        Ok(())
+    }
+
+    /// Does what was found to pass.
+    fn carry_out(&mut self, grant: &mut Grant) -> Result<(), Stop> {
+        let plan = self.plan;
+        let expires = self.now.saturating_add(plan.life);
+        for take in &plan.takes {
+            self.take(take, expires, grant)?;
+        }
+        for (pick, place) in plan.picks.iter().zip(grant.picked.clone()) {
+            let Some(alternative) = pick.alternatives.get(usize::from(place)) else { continue };
+            for ready in &alternative.ready {
+                self.give_out(ready)?;
+            }
+            for take in &alternative.takes {
+                self.take(take, expires, grant)?;
+            }
+        }
+        if grant.expires.is_some() {
+            self.tell_the_context();
+        }
+        let charged = plan.takes.iter().any(|take| take.act == Act::Charge);
+        if let Some(used) = plan.used.as_ref().filter(|_| charged) {
+            let (op, context) = (plan.op.clone(), plan.context.clone());
+            self.usage_row(Kind::Charge, self.now, op, context, used.usage.clone(), None);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, take: &Take, expires: Timestamp, grant: &mut Grant) -> Result<(), Stop> {
+        let (now, rule, amount) = (self.now, &take.rule, take.ask.amount());
+        let meter = self.meter(take.account, rule)?;
+        let mark = meter.take(rule, amount, take.act, now)?;
+        let (epoch, remaining, window_end) = (meter.epoch(), meter.remaining(now), meter.window_end());
+        let over = match meter.cap {
+            Cap::At(cap) if remaining == Some(Amount::ZERO) => meter.total(now).above(cap),
+            _ => Amount::ZERO,
+        };
+        self.touched(take.account);
+        let taken = Taken { account: take.account, meter: rule.meter, amount, remaining, window_end, over };
+        grant.taken.push(taken);
+        match take.act {
+            Act::Hold => {
+                grant.expires = Some(expires);
+                let entry =
+                    Entry { meter: rule.meter, epoch, mark, amount, on_expiry: rule.on_expiry, audit: rule.audit };
+                self.hold(take.account, entry, expires)
+            }
+            Act::Charge => {
+                let subject = self.account_subject(take.account)?;
+                if rule.audit == Audit::Rows && !amount.is_zero() {
+                    let row = MeterRow {
+                        kind: Kind::Charge,
+                        account: subject,
+                        meter: rule.meter,
+                        window: mark,
+                        epoch,
+                        sequence: 0,
+                        spent: amount.get(),
+                    };
+                    self.row(now, self.plan.op.clone(), RowEntry::Meter(row));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Adds an entry to the operation's open part in the account, or to a new one.
+    fn hold(&mut self, account: u16, entry: Entry, expires: Timestamp) -> Result<(), Stop> {
+        let Some(op) = &self.plan.hold else { return Ok(()) };
+        let subject = self.account_subject(account)?;
+        let (now, changes) = (self.now, &mut self.state.changes.parts);
+        if let Some(part) =
+            changes.iter_mut().rev().find(|part| part.account == subject && part.op == *op && part.is_open())
+        {
+            part.entries.push(entry);
+            return Ok(());
+        }
+        let known = self.state.parts.iter().filter(|part| part.account == subject);
+        if let Some(open) = known.clone().find(|part| part.is_open()) {
+            let mut part = open.clone();
+            part.entries.push(entry);
+            changes.push(part);
+            return Ok(());
+        }
+        let sequence = known.map(|part| part.sequence.saturating_add(1)).max().unwrap_or(0);
+        let entries = SmallVec::from_slice(&[entry]);
+        let (op, account_of) = (op.clone(), subject);
+        changes.push(Part {
+            op,
+            account: account_of,
+            sequence,
+            taken: now,
+            expires,
+            end: None,
+            entries,
+            context: None,
+        });
+        if let Some(loaded) = self.state.accounts.get_mut(usize::from(account)) {
+            loaded.account.opened(expires);
+        }
+        Ok(())
+    }
+
+    /// One of the operation's parts tells the ledger what the call was: one that will be charged, if there is one.
+    fn tell_the_context(&mut self) {
+        let Some(context) = &self.plan.context else { return };
+        if self.state.parts.iter().any(|part| part.context.is_some()) {
+            return;
+        }
+        let parts = &mut self.state.changes.parts;
+        let charges = |part: &Part| part.entries.iter().any(|entry| entry.on_expiry == OnExpiry::Charge);
+        let place = parts.iter().position(|part| part.is_open() && charges(part));
+        let place = place.or_else(|| parts.iter().position(Part::is_open));
+        if let Some(part) = place.and_then(|place| parts.get_mut(place)) {
+            part.context = Some(context.clone());
+        }
+    }
+
+    fn give_out(&mut self, ready: &Ready) -> Result<(), Stop> {
+        let (now, probe) = (self.now, ready.probe);
+        let op = self.plan.hold.as_ref().or(self.plan.op.as_ref());
+        let Some(op) = op else {
+            return Err(invalid("hold", "none", "the operation that a key is given out to").into());
+        };
+        if let Counter::Health(health) = &mut self.health(ready.account)?.counter {
+            health.take(op, now, probe);
+        }
+        self.touched(ready.account);
+        Ok(())
+    }
+
+    /// The meter of a rule, brought to where it stands now; a fresh one if the account has none.
+    pub(super) fn meter(&mut self, account: u16, rule: &Rule) -> Result<&mut Meter, Stop> {
+        if matches!(rule.kernel, Kernel::Leak { burst: Amount::ZERO, .. }) || rule.meter == MeterId::HEALTH {
+            return Err(invalid("rule", format!("{rule:?}"), "a burst of at least 1, and a meter that counts").into());
+        }
+        let epoch = self.state.epoch;
+        let Some(loaded) = self.state.accounts.get_mut(usize::from(account)) else { return Err(no_account(account)) };
+        let meters = &mut loaded.account.meters;
+        let place = meters.iter().position(|meter| meter.id == rule.meter);
+        let (place, refilled, fresh) = match place {
+            Some(place) => (place, meters.get_mut(place).map_or(0, |meter| meter.advance(rule)), false),
+            None => {
+                meters.push(Meter::fresh(rule, epoch));
+                (meters.len() - 1, 0, true)
+            }
+        };
+        if refilled != 0 || (fresh && matches!(rule.kernel, Kernel::Balance { .. })) {
+            self.balance_began(account, place, rule, refilled);
+        }
+        let found = self.state.accounts.get_mut(usize::from(account)).and_then(|l| l.account.meters.get_mut(place));
+        found.ok_or_else(|| no_account(account))
+    }
+
+    /// A balance that is new, or was refilled, is saved whatever becomes of the plan: time alone did it.
+    fn balance_began(&mut self, account: u16, place: usize, rule: &Rule, refilled: i64) {
+        let Some(loaded) = self.state.accounts.get_mut(usize::from(account)) else { return };
+        loaded.changed = true;
+        let Some(Counter::Balance(balance)) = loaded.account.meters.get(place).map(|meter| &meter.counter) else {
+            return;
+        };
+        let begins =
+            refilled == 0 || balance.refill.is_some_and(|refill| refill.policy == crate::quota::RefillPolicy::Set);
+        let (kind, moved) = match (refilled, balance.units) {
+            (0, units) => (Kind::Set, units.unwrap_or(0)),
+            (_, Some(units)) if begins => (Kind::Refill, units),
+            (refilled, _) => (Kind::Refill, refilled),
+        };
+        if rule.audit == Audit::Rows {
+            let row = MeterRow {
+                kind,
+                account: loaded.subject.clone(),
+                meter: rule.meter,
+                window: Timestamp::EPOCH,
+                epoch: balance.epoch,
+                sequence: 0,
+                spent: moved.saturating_neg(),
+            };
+            self.row(self.now, None, RowEntry::Meter(row));
+        }
+    }
+
+    pub(super) fn row(&mut self, at: Timestamp, op: Option<OpId>, entry: RowEntry) {
+        self.state.changes.rows.push(Row { at, op, entry });
+    }
+}
+
+/// The first field in which two sets of arguments differ.
+fn differing(before: &super::Args, now: &super::Args) -> Option<(String, String, String)> {
+    let nothing = || "nothing".to_owned();
+    for (field, value) in before {
+        match now.iter().find(|(name, _)| name == field) {
+            Some((_, new)) if new == value => {}
+            other => {
+                return Some((field.to_string(), value.clone(), other.map_or_else(nothing, |(_, new)| new.clone())));
+            }
+        }
+    }
+    let new = now.iter().find(|(field, _)| !before.iter().any(|(name, _)| name == field));
+    new.map(|(field, value)| (field.to_string(), nothing(), value.clone()))
+}
+
+pub(super) fn invalid(field: &'static str, value: impl std::fmt::Display, expected: &'static str) -> Error {
+    Error::invalid(field, value, expected)
+}
+
+pub(super) fn no_account(account: u16) -> Stop {
+    invalid("account", account, "one of the accounts that the plan names").into()
+}
+
+/// What a report did in one account, for the verdict.
+pub(super) type Effects = SmallVec<[Effect; 4]>;
+
+impl Lookup for SmallVec<[(MeterId, Amount); 4]> {
+    fn of(&self, meter: MeterId) -> Option<Amount> {
+        self.iter().find(|(id, _)| *id == meter).map(|(_, amount)| *amount)
+    }
+}

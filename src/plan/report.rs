@@ -1,0 +1,527 @@
+//! What a plan reports: booked whatever becomes of the rest of it.
+
+use std::sync::Arc;
+
+use super::decide::{Desk, Effects, Stop, invalid, no_account};
+use super::{Adopt, BalanceChange, Claim, Effect, LimitRecord, Loaded, Report, Verdict};
+use crate::account::{
+    Account, Audit, Context, Counter, Entry, How, Kernel, Kind, Landed, Meter, MeterId, MeterRow, OnExpiry, Part,
+    RowEntry, Rule, UsageRow,
+};
+use crate::amount::{Amount, Cap};
+use crate::error::Error;
+use crate::id::{LimitId, OpId, Subject};
+use crate::quota::Balance;
+use crate::time::{Length, Timestamp};
+use crate::usage::Usage;
+
+/// Amounts by meter.
+pub(super) trait Lookup {
+    fn of(&self, meter: MeterId) -> Option<Amount>;
+}
+
+impl Desk<'_> {
+    pub(super) fn report(&mut self) -> Result<Effects, Stop> {
+        let plan = self.plan;
+        let mut effects = Effects::new();
+        for report in &plan.reports {
+            match report {
+                Report::Settle { account, actual } => self.settle(*account, actual, &mut effects)?,
+                Report::Release { account } => self.release(*account, &mut effects)?,
+                Report::Extend { life } => self.extend(*life, &mut effects)?,
+                Report::Raise { to } => self.raise(to, &mut effects)?,
+                Report::Record { more } => self.record(more, &mut effects)?,
+                Report::Balance { account, rule, change } => effects.push(self.balance(*account, rule, *change)?),
+                Report::Reset { account, meter } => effects.push(self.reset(*account, *meter)?),
+                Report::Claim { account, meter, window, bit, percent } => {
+                    effects.push(self.claim(*account, *meter, *window, *bit, *percent)?);
+                }
+                Report::Health { account, report } => {
+                    let now = self.now;
+                    let Counter::Health(health) = &mut self.health(*account)?.counter else { continue };
+                    health.report(*report, now);
+                    effects.push(Effect::Health(health.standing(now)));
+                    self.touched(*account);
+                }
+                Report::Adopt { limit, schedule, how } => effects.push(self.adopt(limit, schedule, *how)),
+                Report::Forget { account } => effects.push(self.forget(*account)?),
+            }
+        }
+        Ok(effects)
+    }
+
+    /// The places in `state.parts` of the operation's parts, in one account or in all; those that only the caller knows
+    /// are taken to have expired.
+    fn parts_of(&mut self, account: Option<u16>) -> Result<Vec<usize>, Stop> {
+        if self.plan.hold.is_none() {
+            return Err(invalid("hold", "none", "the operation that is reported on").into());
+        }
+        for known in &self.plan.known {
+            if !self.state.parts.iter().any(|part| part.is(known)) {
+                let mut part = known.clone();
+                let end = part.expires.min(self.now);
+                for entry in part.entries.iter_mut().filter(|entry| entry.on_expiry == OnExpiry::Release) {
+                    entry.amount = Amount::ZERO;
+                }
+                part.end = part.end.or(Some((How::Expired, end)));
+                self.state.parts.push(part);
+            }
+        }
+        let only = account.map(|account| self.account_subject(account)).transpose()?;
+        let named = |part: &Part| only.as_ref().is_none_or(|only| *only == part.account);
+        Ok((0_usize..).zip(&self.state.parts).filter(|(_, part)| named(part)).map(|(place, _)| place).collect())
+    }
+
+    fn settle(&mut self, account: Option<u16>, actual: &impl Lookup, effects: &mut Effects) -> Result<(), Stop> {
+        let (mut booked, mut before) = (None, None);
+        let places = self.parts_of(account)?;
+        if places.is_empty() {
+            effects.push(Effect::Unknown);
+            self.used_row(Kind::Settle, None);
+        }
+        for place in places {
+            let Some(mut part) = self.state.parts.get(place).cloned() else { continue };
+            let kind = match part.end {
+                None => Kind::Settle,
+                Some((How::Settled, _)) => {
+                    self.same_again(&part, actual)?;
+                    effects.push(Effect::Already(How::Settled));
+                    continue;
+                }
+                Some((how, _)) => {
+                    let charged = part.entries.iter().any(|entry| entry.on_expiry == OnExpiry::Charge);
+                    if how == How::Expired && charged && part.context.is_some() {
+                        before = part.context.as_ref().map(|context| context.estimate.clone());
+                    }
+                    Kind::Adjust
+                }
+            };
+            for entry in &mut part.entries {
+                let (held, used) = (entry.amount, actual.of(entry.meter).unwrap_or(entry.amount));
+                let landed = match kind {
+                    Kind::Settle => {
+                        self.end_entry(&part.op, &part.account, part.sequence, entry, used, (kind, self.now))?
+                    }
+                    _ => self.amend_entry(&part.op, &part.account, part.sequence, entry, used, kind)?,
+                };
+                effects.push(self.booked(&part.account, entry.meter, held, used, landed));
+            }
+            if part.is_open() {
+                self.closed(&part.account);
+            }
+            part.end = Some((How::Settled, self.now));
+            booked = Some(kind);
+            self.save_part(part);
+        }
+        if let Some(kind) = booked {
+            self.used_row(kind, before);
+        }
+        Ok(())
+    }
+
+    /// A part that was settled before may be settled again, as long as nothing else is said of it.
+    fn same_again(&self, part: &Part, actual: &impl Lookup) -> Result<(), Stop> {
+        for entry in &part.entries {
+            if let Some(now) = actual.of(entry.meter).filter(|now| *now != entry.amount) {
+                return Err(Verdict::Conflict {
+                    field: format!("settle.meter {} of {:?}", entry.meter.0, part.account),
+                    before: entry.amount.to_string(),
+                    now: now.to_string(),
+                }
+                .into());
+            }
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, account: Option<u16>, effects: &mut Effects) -> Result<(), Stop> {
+        let places = self.parts_of(account)?;
+        if places.is_empty() {
+            effects.push(Effect::Unknown);
+        }
+        for place in places {
+            let Some(mut part) = self.state.parts.get(place).cloned() else { continue };
+            if let Some((how, _)) = part.end {
+                effects.push(Effect::Already(how));
+                continue;
+            }
+            for entry in &mut part.entries {
+                let held = entry.amount;
+                let at = (Kind::Settle, self.now);
+                let landed = self.end_entry(&part.op, &part.account, part.sequence, entry, Amount::ZERO, at)?;
+                effects.push(self.booked(&part.account, entry.meter, held, Amount::ZERO, landed));
+            }
+            part.end = Some((How::Released, self.now));
+            self.closed(&part.account);
+            self.save_part(part);
+        }
+        Ok(())
+    }
+
+    fn extend(&mut self, life: Length, effects: &mut Effects) -> Result<(), Stop> {
+        let until = self.now.saturating_add(life);
+        let places = self.parts_of(None)?;
+        if places.is_empty() {
+            effects.push(Effect::Unknown);
+        }
+        for place in places {
+            let Some(mut part) = self.state.parts.get(place).cloned() else { continue };
+            if let Some((how, _)) = part.end {
+                effects.push(Effect::Already(how));
+                continue;
+            }
+            part.expires = part.expires.max(until);
+            effects.push(Effect::Extended(part.expires));
+            let account = self.account_of(&part.account)?;
+            account.account.latest = account.account.latest.max(part.expires);
+            account.changed = true;
+            self.save_part(part);
+        }
+        Ok(())
+    }
+
+    fn raise(&mut self, to: &impl Lookup, effects: &mut Effects) -> Result<(), Stop> {
+        let places = self.parts_of(None)?;
+        if places.is_empty() {
+            effects.push(Effect::Unknown);
+        }
+        for place in places {
+            let Some(mut part) = self.state.parts.get(place).cloned() else { continue };
+            if let Some((How::Settled, _)) = part.end {
+                effects.push(Effect::Already(How::Settled));
+                continue;
+            }
+            for entry in &mut part.entries {
+                let (held, to) = (entry.amount, to.of(entry.meter).unwrap_or(entry.amount).max(entry.amount));
+                let landed = if part.end.is_none() {
+                    let now = self.now;
+                    let landed = match self.account_of(&part.account)?.account.meter_mut(entry.meter) {
+                        Some(meter) => meter.raise(entry, to.above(held), now)?,
+                        None => Landed::Elsewhere,
+                    };
+                    entry.amount = to;
+                    landed
+                } else {
+                    self.amend_entry(&part.op, &part.account, part.sequence, entry, to, Kind::Adjust)?
+                };
+                effects.push(self.booked(&part.account, entry.meter, held, to, landed));
+            }
+            self.account_of(&part.account)?.changed = true;
+            self.save_part(part);
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, more: &impl Lookup, effects: &mut Effects) -> Result<(), Stop> {
+        let places = self.parts_of(None)?;
+        if places.is_empty() {
+            effects.push(Effect::Unknown);
+        }
+        for place in places {
+            let Some(mut part) = self.state.parts.get(place).cloned() else { continue };
+            let ended = part.end.is_some();
+            for entry in &mut part.entries {
+                let Some(more) = more.of(entry.meter).filter(|more| !more.is_zero()) else { continue };
+                let before = *entry;
+                let base = if ended { entry.amount } else { Amount::ZERO };
+                let sum = base.checked_add(more).ok_or_else(|| invalid("record", more, "a sum of at most 2^63 - 1"))?;
+                entry.amount = base;
+                let landed = self.amend_entry(&part.op, &part.account, part.sequence, entry, sum, Kind::Record)?;
+                effects.push(self.booked(&part.account, entry.meter, base, sum, landed));
+                if !ended {
+                    entry.amount = before.amount;
+                }
+            }
+            self.account_of(&part.account)?.changed = true;
+            self.save_part(part);
+        }
+        self.used_row(Kind::Record, None);
+        Ok(())
+    }
+
+    fn balance(&mut self, account: u16, rule: &Rule, change: BalanceChange) -> Result<Effect, Stop> {
+        let Kernel::Balance { today, .. } = rule.kernel else {
+            return Err(invalid("rule.kernel", format!("{:?}", rule.kernel), "a balance").into());
+        };
+        let (op, at, subject) = (self.plan.op.clone(), self.now, self.account_subject(account)?);
+        let meter = self.meter(account, rule)?;
+        let Counter::Balance(balance) = &mut meter.counter else {
+            return Err(invalid("rule.meter", rule.meter.0, "a meter that is a balance").into());
+        };
+        let before = *balance;
+        let kind = match change {
+            BalanceChange::Set(units) => {
+                balance.set(units);
+                Kind::Set
+            }
+            BalanceChange::Credit(by) => {
+                balance.credit(by)?;
+                Kind::Credit
+            }
+            BalanceChange::Debit(by) => {
+                balance.debit(by)?;
+                Kind::Debit
+            }
+            BalanceChange::Patch(patch) => {
+                balance.patch(patch, today)?;
+                Kind::Set
+            }
+        };
+        let Balance { units, epoch, .. } = *balance;
+        let moved = units.unwrap_or(0).saturating_sub(before.units.unwrap_or(0));
+        // The first row of an epoch says what it began with, so that its rows add up to what is there.
+        let stated = if epoch == before.epoch { moved } else { units.unwrap_or(0) };
+        self.touched(account);
+        if rule.audit == Audit::Rows && (stated != 0 || epoch != before.epoch) {
+            let row = MeterRow {
+                kind,
+                account: subject,
+                meter: rule.meter,
+                window: Timestamp::EPOCH,
+                epoch,
+                sequence: 0,
+                spent: stated.saturating_neg(),
+            };
+            self.row(at, op, RowEntry::Meter(row));
+        }
+        Ok(Effect::Balance { units, moved })
+    }
+
+    fn reset(&mut self, account: u16, meter: MeterId) -> Result<Effect, Stop> {
+        let (op, at, subject) = (self.plan.op.clone(), self.now, self.account_subject(account)?);
+        let Some(found) = self.loaded(account)?.account.meter_mut(meter) else { return Ok(Effect::Reset) };
+        found.reset();
+        let (epoch, window) = (found.epoch(), found.window_start());
+        self.touched(account);
+        let row = MeterRow { kind: Kind::Reset, account: subject, meter, window, epoch, sequence: 0, spent: 0 };
+        self.row(at, op, RowEntry::Meter(row));
+        Ok(Effect::Reset)
+    }
+
+    fn claim(
+        &mut self,
+        account: u16,
+        meter: MeterId,
+        window: Timestamp,
+        bit: u8,
+        percent: u16,
+    ) -> Result<Effect, Stop> {
+        let mask = 1_u16.checked_shl(bit.into()).ok_or_else(|| invalid("claim.bit", bit, "from 0 to 15"))?;
+        let (op, at, subject) = (self.plan.op.clone(), self.now, self.account_subject(account)?);
+        let late = Ok(Effect::Claimed(Claim::Late));
+        let Some(found) = self.loaded(account)?.account.meter_mut(meter) else { return late };
+        let Counter::Tally { tally, .. } = &found.counter else { return late };
+        if tally.start != window || found.claimed & mask != 0 {
+            return late;
+        }
+        let (spent, cap) = (tally.spent, found.cap);
+        found.claimed |= mask;
+        self.touched(account);
+        self.row(at, op, RowEntry::Alert { account: subject, meter, window, percent, spent, cap });
+        Ok(Effect::Claimed(Claim::First))
+    }
+
+    fn adopt(&mut self, limit: &LimitId, schedule: &str, how: Adopt) -> Effect {
+        let state = &mut *self.state;
+        let known = state.limits.iter().position(|record| record.limit == *limit);
+        let place = known.unwrap_or_else(|| {
+            let meter = MeterId(state.next_meter.max(1));
+            state.next_meter = meter.0.saturating_add(1);
+            state.limits.push(LimitRecord { limit: limit.clone(), meter, anchor: self.now, schedules: Vec::new() });
+            state.limits.len() - 1
+        });
+        let Some(record) = state.limits.get_mut(place) else { return Effect::Unknown };
+        let last = record.schedules.last().map(|(generation, _)| *generation);
+        let seen = match how {
+            Adopt::Start => record.schedules.iter().rev().find(|(_, text)| text == schedule),
+            Adopt::Change => record.schedules.last().filter(|(_, text)| text == schedule),
+        };
+        let generation = match seen {
+            Some((generation, _)) => *generation,
+            None => {
+                let generation = last.map_or(0, |last| last.saturating_add(1));
+                record.schedules.push((generation, schedule.to_owned()));
+                self.changed = true;
+                state.changes.limits.push(record.clone());
+                generation
+            }
+        };
+        Effect::Adopted { meter: record.meter, generation, anchor: record.anchor }
+    }
+
+    fn forget(&mut self, account: u16) -> Result<Effect, Stop> {
+        let (op, at) = (self.plan.op.clone(), self.now);
+        let loaded = self.loaded(account)?;
+        loaded.account = Account::default();
+        loaded.changed = false;
+        let subject = loaded.subject.clone();
+        for part in self.state.parts.iter_mut().filter(|part| part.account == subject && part.is_open()) {
+            part.entries.iter_mut().for_each(|entry| entry.amount = Amount::ZERO);
+            part.end = Some((How::Released, at));
+        }
+        self.state.epoch = self.state.epoch.wrapping_add(1);
+        self.state.changes.parts.retain(|part| part.account != subject);
+        self.state.changes.forgotten.push(subject.clone());
+        self.changed = true;
+        self.row(at, op, RowEntry::Forgotten { account: subject });
+        Ok(Effect::Forgotten)
+    }
+
+    /// Ends what an entry holds, and writes the row of it.
+    pub(super) fn end_entry(
+        &mut self,
+        op: &OpId,
+        account: &Subject,
+        sequence: u16,
+        entry: &mut Entry,
+        actual: Amount,
+        (kind, at): (Kind, Timestamp),
+    ) -> Result<Landed, Stop> {
+        let loaded = self.account_of(account)?;
+        loaded.changed = true;
+        let landed = match loaded.account.meter_mut(entry.meter) {
+            Some(meter) => meter.settle(entry, actual, at)?,
+            None => Landed::Elsewhere,
+        };
+        entry.amount = actual;
+        self.entry_row(op, account, sequence, entry, actual.get(), (kind, at));
+        Ok(landed)
+    }
+
+    /// Moves what an ended entry has booked to another amount, and writes the row of it.
+    fn amend_entry(
+        &mut self,
+        op: &OpId,
+        account: &Subject,
+        sequence: u16,
+        entry: &mut Entry,
+        to: Amount,
+        kind: Kind,
+    ) -> Result<Landed, Stop> {
+        let (now, by) = (self.now, to.get().saturating_sub(entry.amount.get()));
+        let loaded = self.account_of(account)?;
+        loaded.changed = true;
+        let landed = match loaded.account.meter_mut(entry.meter) {
+            Some(meter) => meter.amend(entry, by, now)?,
+            None => Landed::Elsewhere,
+        };
+        entry.amount = to;
+        self.entry_row(op, account, sequence, entry, by, (kind, now));
+        Ok(landed)
+    }
+
+    fn entry_row(
+        &mut self,
+        op: &OpId,
+        account: &Subject,
+        sequence: u16,
+        entry: &Entry,
+        spent: i64,
+        (kind, at): (Kind, Timestamp),
+    ) {
+        if entry.audit == Audit::Rows && spent != 0 {
+            let row = MeterRow {
+                kind,
+                account: account.clone(),
+                meter: entry.meter,
+                window: entry.mark,
+                epoch: entry.epoch,
+                sequence,
+                spent,
+            };
+            self.row(at, Some(op.clone()), RowEntry::Meter(row));
+        }
+    }
+
+    fn booked(&self, account: &Subject, meter: MeterId, held: Amount, booked: Amount, landed: Landed) -> Effect {
+        let loaded = self.state.accounts.iter().find(|loaded| loaded.subject == *account);
+        let cap = loaded.and_then(|loaded| loaded.account.meter(meter)).map_or(Cap::Unlimited, |meter| meter.cap);
+        let spent = match landed {
+            Landed::Here(spent) => Some(spent),
+            Landed::Elsewhere => None,
+        };
+        Effect::Booked { meter, held, booked, spent, cap }
+    }
+
+    /// The row of what the plan says was used.
+    fn used_row(&mut self, kind: Kind, instead_of: Option<Usage>) {
+        let Some(used) = &self.plan.used else { return };
+        let known = self.state.parts.iter().find_map(|part| part.context.clone());
+        let context = self.plan.context.clone().or(known);
+        let op = self.plan.hold.clone();
+        let row = UsageRow { kind, context, usage: used.usage.clone(), instead_of, outcome: used.outcome };
+        self.row(self.now, op, RowEntry::Usage(row));
+    }
+
+    pub(super) fn usage_row(
+        &mut self,
+        kind: Kind,
+        at: Timestamp,
+        op: Option<OpId>,
+        context: Option<Arc<Context>>,
+        usage: Usage,
+        instead_of: Option<Usage>,
+    ) {
+        let outcome = self.plan.used.as_ref().filter(|_| kind != Kind::Expire).and_then(|used| used.outcome);
+        self.row(at, op, RowEntry::Usage(UsageRow { kind, context, usage, instead_of, outcome }));
+    }
+
+    /// Writes a part over what is known of it.
+    pub(super) fn save_part(&mut self, part: Part) {
+        self.changed = true;
+        if let Some(known) = self.state.parts.iter_mut().find(|known| known.is(&part)) {
+            known.clone_from(&part);
+        }
+        let changes = &mut self.state.changes.parts;
+        match changes.iter_mut().find(|known| known.is(&part)) {
+            Some(known) => *known = part,
+            None => changes.push(part),
+        }
+    }
+
+    pub(super) fn closed(&mut self, account: &Subject) {
+        if let Some(loaded) = self.state.accounts.iter_mut().find(|loaded| loaded.subject == *account) {
+            loaded.account.closed();
+            loaded.changed = true;
+        }
+    }
+
+    fn account_of(&mut self, subject: &Subject) -> Result<&mut Loaded, Stop> {
+        let found = self.state.accounts.iter_mut().find(|loaded| loaded.subject == *subject);
+        found.ok_or_else(|| Error::invalid("state.accounts", subject, "loaded with the part that is in it").into())
+    }
+
+    pub(super) fn loaded(&mut self, account: u16) -> Result<&mut Loaded, Stop> {
+        let named = usize::from(account) < self.plan.accounts.len();
+        self.state.accounts.get_mut(usize::from(account)).filter(|_| named).ok_or_else(|| no_account(account))
+    }
+
+    pub(super) fn account(&mut self, account: u16) -> Result<&Account, Stop> {
+        Ok(&self.loaded(account)?.account)
+    }
+
+    pub(super) fn account_subject(&self, account: u16) -> Result<Subject, Stop> {
+        let place = self.plan.accounts.get(usize::from(account));
+        Ok(place.ok_or_else(|| no_account(account))?.subject.clone())
+    }
+
+    /// The meter that is a key's health, a fresh one if the account has none.
+    pub(super) fn health(&mut self, account: u16) -> Result<&mut Meter, Stop> {
+        let meters = &mut self.loaded(account)?.account.meters;
+        let place = match meters.iter().position(|meter| meter.id == MeterId::HEALTH) {
+            Some(place) => place,
+            None => {
+                meters.push(Meter::health());
+                meters.len() - 1
+            }
+        };
+        meters.get_mut(place).ok_or_else(|| no_account(account))
+    }
+
+    pub(super) fn touched(&mut self, account: u16) {
+        self.changed = true;
+        if let Some(loaded) = self.state.accounts.get_mut(usize::from(account)) {
+            loaded.changed = true;
+        }
+    }
+}
