@@ -16,3 +16,8 @@ pub use id::{Fingerprint, KeyId, KeySuffix, LimitId, OpId, Secret, Subject};
 pub use system::{OpIds, SystemClock};
 pub use time::{Clock, Length, ManualClock, Timestamp, When};
 pub use usage::{Class, Hint, Outcome, Usage};
+
+/// The README's examples are run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
