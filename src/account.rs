@@ -12,8 +12,8 @@ mod rule;
 
 pub use hold::{Audit, Context, Entry, How, OnExpiry, Part};
 pub use ledger::{Kind, MeterRow, Row, RowEntry, UsageRow};
-pub(crate) use meter::Landed;
 pub use meter::{Counter, Meter};
+pub(crate) use meter::{Landed, Moved};
 pub use rule::{Act, Ask, Firm, Kernel, Rule, Short};
 
 use crate::time::Timestamp;

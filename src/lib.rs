@@ -11,6 +11,7 @@ pub mod limiter;
 pub mod plan;
 pub mod pool;
 pub mod quota;
+pub mod store;
 pub mod system;
 pub mod time;
 pub mod usage;
@@ -20,7 +21,13 @@ pub use amount::{Amount, Cap, Measure, Usd};
 pub use error::{Error, StoreError};
 pub use id::{Fingerprint, KeyId, KeySuffix, LimitId, OpId, Secret, Subject};
 pub use limiter::Limiter;
+pub use store::{AsyncStore, Store};
 pub use system::{OpIds, SystemClock};
 pub use time::{Clock, Length, ManualClock, Timestamp, When};
 pub use usage::{Class, Hint, Outcome, Usage};
 pub use window::{Calendar, Period, Schedule, Window, Zone};
+
+/// The README's examples are run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

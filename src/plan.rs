@@ -22,13 +22,12 @@
 //!     audit: Audit::Rows,
 //! };
 //! let hold = Take { account: 0, rule, ask: Ask::Exact(Amount::new(60)), act: Act::Hold };
-//! let plan = Plan::new(now).named(Subject::of([("key", "alice")])?).take(hold);
+//! let plan = Plan::new(now).named(Subject::of([("key", "alice")])?).of(OpId::at(now, 1)).take(hold);
 //!
 //! let mut state = State::for_plan(&plan);
 //! assert!(matches!(decide(&plan, &mut state, now), Verdict::Granted(_)));
 //! let Verdict::Denied(denial) = decide(&plan, &mut state, now) else { panic!("60 + 60 > 100") };
-//! assert_eq!(denial.blocked[0].short.have, Amount::ZERO);
-//! assert_eq!(denial.blocked[0].short.held, Amount::new(60));
+//! assert_eq!((denial.blocked[0].short.have, denial.blocked[0].short.held), (Amount::ZERO, Amount::new(60)));
 //! # Ok::<(), keyward::Error>(())
 //! ```
 
@@ -43,7 +42,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 pub use decide::decide;
-pub use state::{Answer, Changes, Due, LimitRecord, Loaded, State};
+pub use state::{Answer, Changes, Counters, Due, LimitRecord, Loaded, State};
 pub use verdict::{Blocked, Claim, Denial, Effect, Grant, Taken, Verdict};
 
 pub use crate::account::{Act, Ask, Firm, Kernel, Rule, Short};

@@ -48,7 +48,7 @@ impl SystemClock {
     /// Read in turns with that one, it may seem to step back by a tick.
     #[must_use]
     pub fn new() -> Self {
-        Self { source: if system::has_short_ticks() { Source::Cheap } else { Source::Precise } }
+        Self { source: if source::has_short_ticks() { Source::Cheap } else { Source::Precise } }
     }
 
     /// The system's clock to the microsecond.
@@ -67,14 +67,15 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         match self.source {
-            Source::Cheap => system::cheap(),
-            Source::Precise => system::precise(),
+            Source::Cheap => source::cheap(),
+            Source::Precise => source::precise(),
         }
     }
 }
 
 #[cfg(target_os = "linux")]
-mod system {
+#[allow(clippy::useless_conversion, reason = "nanoseconds have 32 bits on some targets")]
+mod source {
     use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
 
     use crate::time::Timestamp;
@@ -102,7 +103,7 @@ mod system {
 }
 
 #[cfg(not(target_os = "linux"))]
-mod system {
+mod source {
     use std::time::SystemTime;
 
     use crate::time::Timestamp;
@@ -125,7 +126,7 @@ mod system {
 ///
 /// An id is the instant at which its operation began, and 74 bits that a keyed hash spreads over all that is possible:
 /// the key is the operating system's randomness, one for each thread, and what is hashed is the process, the thread and
-/// a count. So ids order by their instants, and who has seen one cannot guess another.
+/// a count. So ids order by their instants, and one does not give away the next; still they are names, not credentials.
 ///
 /// A child process that was forked off and never became another program makes ids of its own. The process is looked up
 /// when `now` is not the instant of the last id; only a fork between two ids of one instant goes unseen.

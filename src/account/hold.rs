@@ -105,6 +105,14 @@ impl Part {
         self.end.is_none()
     }
 
+    /// Ends it, if it is open, because its account is forgotten: nothing is booked.
+    pub fn forget(&mut self, at: Timestamp) {
+        if self.is_open() {
+            self.entries.iter_mut().for_each(|entry| entry.amount = Amount::ZERO);
+            self.end = Some((How::Released, at));
+        }
+    }
+
     /// Whether it is the part that this one names.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {

@@ -51,6 +51,7 @@ pub struct Row {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "most rows are the large one")]
 pub enum RowEntry {
     /// What a call used, whatever limits there are.
     Usage(UsageRow),

@@ -1,6 +1,6 @@
 //! One meter: what a limit has counted for one subject, and what a rule does with it.
 
-use crate::account::{Act, Ask, Entry, Kernel, MeterId, OnExpiry, Rule, Short};
+use crate::account::{Act, Ask, Audit, Entry, Kernel, MeterId, OnExpiry, Rule, Short};
 use crate::amount::{Amount, Cap};
 use crate::budget::Tally;
 use crate::error::Error;
@@ -24,6 +24,8 @@ pub struct Meter {
     pub claimed: u16,
     /// The amount last in force.
     pub cap: Cap,
+    /// Whether its changes are written to the ledger; what it began with.
+    pub audit: Audit,
     /// What it has counted.
     pub counter: Counter,
 }
@@ -104,6 +106,19 @@ pub(crate) enum Landed {
     Elsewhere,
 }
 
+/// What bringing a meter to where it stands did to it, apart from its window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moved {
+    Nothing,
+    /// It has started afresh.
+    Afresh,
+    /// A refill has raised its balance, from this epoch on or into the next.
+    Refilled {
+        by: i64,
+        epoch: u32,
+    },
+}
+
 impl Meter {
     /// The meter that a rule begins with, for a subject that it has not met.
     #[must_use]
@@ -114,6 +129,7 @@ impl Meter {
             epoch,
             claimed: 0,
             cap: rule.cap,
+            audit: rule.audit,
             counter: Counter::fresh(&rule.kernel, rule.cap, epoch),
         }
     }
@@ -127,6 +143,7 @@ impl Meter {
             epoch: 0,
             claimed: 0,
             cap: Cap::Unlimited,
+            audit: Audit::None,
             counter: Counter::Health(Box::default()),
         }
     }
@@ -168,40 +185,43 @@ impl Meter {
         }
     }
 
-    /// Brings it to where it stands under this rule: a newer window, a newer schedule, refills that are due. Says what
-    /// refills have added.
+    /// Brings it to where it stands under this rule: a newer window, a newer schedule, refills that are due.
     ///
     /// A rule of an older generation changes nothing: it is charged to the cycle that is there, by its limits.
-    pub(crate) fn advance(&mut self, rule: &Rule) -> i64 {
+    pub(crate) fn advance(&mut self, rule: &Rule) -> Moved {
         if rule.generation < self.generation {
             self.follow_up(&rule.kernel);
-            return 0;
+            return Moved::Nothing;
         }
         if rule.generation > self.generation || !self.counts_by(&rule.kernel) {
             *self = Self::fresh(rule, self.epoch().wrapping_add(1));
-            return 0;
+            return Moved::Afresh;
         }
         if !matches!(self.counter, Counter::Balance(_)) {
             self.cap = rule.cap;
         }
         match (&mut self.counter, rule.kernel) {
-            (Counter::Tally { tally, ends }, Kernel::Tumble { window }) => {
-                if window.start > tally.start {
-                    self.claimed = 0;
-                    *ends = window.end;
-                    tally.roll(window);
-                }
+            (Counter::Tally { tally, ends }, Kernel::Tumble { window }) if window.start > tally.start => {
+                self.claimed = 0;
+                *ends = window.end;
+                tally.roll(window);
             }
             (Counter::Sliding { length, .. }, Kernel::Sliding { length: new }) => *length = new,
             (Counter::Rolling { slices, .. }, Kernel::Rolling(new)) => *slices = new,
             (Counter::Leak { length, burst, .. }, Kernel::Leak { length: new, burst: most }) => {
                 (*length, *burst) = (new, most);
             }
-            (Counter::Balance(balance), Kernel::Balance { today, .. }) => return balance.catch_up(today),
+            (Counter::Balance(balance), Kernel::Balance { today, .. }) => {
+                let epoch = balance.epoch;
+                match balance.catch_up(today) {
+                    0 => {}
+                    by => return Moved::Refilled { by, epoch },
+                }
+            }
             // A window of first use moves on with the grant that opens the next.
             _ => {}
         }
-        0
+        Moved::Nothing
     }
 
     /// Where nobody with the newer schedule has come since the cycle ended, what follows it is charged.

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::report::Lookup;
 use super::{Act, Blocked, Denial, Effect, Firm, Grant, Pick, Plan, Ready, State, Take, Taken, Verdict};
 use crate::account::{
-    Audit, Counter, Entry, Kernel, Kind, Meter, MeterId, MeterRow, OnExpiry, Part, Row, RowEntry, Rule,
+    Audit, Counter, Entry, Kernel, Kind, Meter, MeterId, MeterRow, Moved, OnExpiry, Part, Row, RowEntry, Rule,
 };
 use crate::amount::{Amount, Cap};
 use crate::error::Error;
@@ -57,6 +57,12 @@ impl Desk<'_> {
         if now < plan.from || (now >= plan.until && plan.until < Timestamp::MAX) {
             return Ok(Verdict::Stale { now });
         }
+        for (place, named) in plan.accounts.iter().enumerate() {
+            if plan.accounts.iter().skip(place + 1).any(|other| other.subject == named.subject) {
+                return Err(invalid("accounts", &named.subject, "each account once").into());
+            }
+        }
+        self.state.changes.at = now;
         if let Some(op) = &plan.op {
             if let Some(verdict) = self.answered_before(op) {
                 return Ok(verdict);
@@ -269,7 +275,8 @@ impl Desk<'_> {
         let (now, rule, amount) = (self.now, &take.rule, take.ask.amount());
         let meter = self.meter(take.account, rule)?;
         let mark = meter.take(rule, amount, take.act, now)?;
-        let (epoch, remaining, window_end) = (meter.epoch(), meter.remaining(now), meter.window_end());
+        let (epoch, audit) = (meter.epoch(), meter.audit);
+        let (remaining, window_end) = (meter.remaining(now), meter.window_end());
         let over = match meter.cap {
             Cap::At(cap) if remaining == Some(Amount::ZERO) => meter.total(now).above(cap),
             _ => Amount::ZERO,
@@ -286,7 +293,7 @@ impl Desk<'_> {
             }
             Act::Charge => {
                 let subject = self.account_subject(take.account)?;
-                if rule.audit == Audit::Rows && !amount.is_zero() {
+                if audit == Audit::Rows && !amount.is_zero() {
                     let row = MeterRow {
                         kind: Kind::Charge,
                         account: subject,
@@ -373,47 +380,46 @@ impl Desk<'_> {
         if matches!(rule.kernel, Kernel::Leak { burst: Amount::ZERO, .. }) || rule.meter == MeterId::HEALTH {
             return Err(invalid("rule", format!("{rule:?}"), "a burst of at least 1, and a meter that counts").into());
         }
-        let epoch = self.state.epoch;
+        let epoch = self.state.counters.epoch;
         let Some(loaded) = self.state.accounts.get_mut(usize::from(account)) else { return Err(no_account(account)) };
         let meters = &mut loaded.account.meters;
         let place = meters.iter().position(|meter| meter.id == rule.meter);
-        let (place, refilled, fresh) = match place {
-            Some(place) => (place, meters.get_mut(place).map_or(0, |meter| meter.advance(rule)), false),
+        let (place, moved) = match place {
+            Some(place) => (place, meters.get_mut(place).map_or(Moved::Nothing, |meter| meter.advance(rule))),
             None => {
                 meters.push(Meter::fresh(rule, epoch));
-                (meters.len() - 1, 0, true)
+                (meters.len() - 1, Moved::Afresh)
             }
         };
-        if refilled != 0 || (fresh && matches!(rule.kernel, Kernel::Balance { .. })) {
-            self.balance_began(account, place, rule, refilled);
+        if moved != Moved::Nothing {
+            self.balance_moved(account, place, moved);
         }
         let found = self.state.accounts.get_mut(usize::from(account)).and_then(|l| l.account.meters.get_mut(place));
         found.ok_or_else(|| no_account(account))
     }
 
     /// A balance that is new, or was refilled, is saved whatever becomes of the plan: time alone did it.
-    fn balance_began(&mut self, account: u16, place: usize, rule: &Rule, refilled: i64) {
+    fn balance_moved(&mut self, account: u16, place: usize, moved: Moved) {
         let Some(loaded) = self.state.accounts.get_mut(usize::from(account)) else { return };
+        let Some(meter) = loaded.account.meters.get(place) else { return };
+        let Counter::Balance(balance) = &meter.counter else { return };
         loaded.changed = true;
-        let Some(Counter::Balance(balance)) = loaded.account.meters.get(place).map(|meter| &meter.counter) else {
-            return;
+        // The first row of an epoch says what it began with, so that its rows add up to what is there.
+        let whole = balance.units.unwrap_or(0);
+        let (kind, came) = match moved {
+            Moved::Refilled { epoch, .. } if epoch != balance.epoch => (Kind::Refill, whole),
+            Moved::Refilled { by, .. } => (Kind::Refill, by),
+            Moved::Afresh | Moved::Nothing => (Kind::Set, whole),
         };
-        let begins =
-            refilled == 0 || balance.refill.is_some_and(|refill| refill.policy == crate::quota::RefillPolicy::Set);
-        let (kind, moved) = match (refilled, balance.units) {
-            (0, units) => (Kind::Set, units.unwrap_or(0)),
-            (_, Some(units)) if begins => (Kind::Refill, units),
-            (refilled, _) => (Kind::Refill, refilled),
-        };
-        if rule.audit == Audit::Rows {
+        if meter.audit == Audit::Rows {
             let row = MeterRow {
                 kind,
                 account: loaded.subject.clone(),
-                meter: rule.meter,
+                meter: meter.id,
                 window: Timestamp::EPOCH,
                 epoch: balance.epoch,
                 sequence: 0,
-                spent: moved.saturating_neg(),
+                spent: came.saturating_neg(),
             };
             self.row(self.now, None, RowEntry::Meter(row));
         }

@@ -245,6 +245,7 @@ impl Desk<'_> {
         };
         let (op, at, subject) = (self.plan.op.clone(), self.now, self.account_subject(account)?);
         let meter = self.meter(account, rule)?;
+        let audit = meter.audit;
         let Counter::Balance(balance) = &mut meter.counter else {
             return Err(invalid("rule.meter", rule.meter.0, "a meter that is a balance").into());
         };
@@ -272,7 +273,7 @@ impl Desk<'_> {
         // The first row of an epoch says what it began with, so that its rows add up to what is there.
         let stated = if epoch == before.epoch { moved } else { units.unwrap_or(0) };
         self.touched(account);
-        if rule.audit == Audit::Rows && (stated != 0 || epoch != before.epoch) {
+        if audit == Audit::Rows && (stated != 0 || epoch != before.epoch) {
             let row = MeterRow {
                 kind,
                 account: subject,
@@ -325,8 +326,8 @@ impl Desk<'_> {
         let state = &mut *self.state;
         let known = state.limits.iter().position(|record| record.limit == *limit);
         let place = known.unwrap_or_else(|| {
-            let meter = MeterId(state.next_meter.max(1));
-            state.next_meter = meter.0.saturating_add(1);
+            state.counters.limits = state.counters.limits.saturating_add(1);
+            let meter = MeterId(state.counters.limits);
             state.limits.push(LimitRecord { limit: limit.clone(), meter, anchor: self.now, schedules: Vec::new() });
             state.limits.len() - 1
         });
@@ -355,11 +356,10 @@ impl Desk<'_> {
         loaded.account = Account::default();
         loaded.changed = false;
         let subject = loaded.subject.clone();
-        for part in self.state.parts.iter_mut().filter(|part| part.account == subject && part.is_open()) {
-            part.entries.iter_mut().for_each(|entry| entry.amount = Amount::ZERO);
-            part.end = Some((How::Released, at));
+        for part in self.state.parts.iter_mut().filter(|part| part.account == subject) {
+            part.forget(at);
         }
-        self.state.epoch = self.state.epoch.wrapping_add(1);
+        self.state.counters.epoch = self.state.counters.epoch.wrapping_add(1);
         self.state.changes.parts.retain(|part| part.account != subject);
         self.state.changes.forgotten.push(subject.clone());
         self.changed = true;

@@ -23,15 +23,23 @@ pub struct State {
     pub answer: Option<Answer>,
     /// The records of the limits that the plan adopts, as far as there are any.
     pub limits: Vec<LimitRecord>,
-    /// The number that the next new limit gets; numbers begin at 1.
-    pub next_meter: u32,
-    /// The epoch in which new meters begin. A store raises it with every account that is forgotten, so that what was
-    /// held in one cannot be taken for something of its successor.
-    pub epoch: u32,
+    /// The store's own counters.
+    pub counters: Counters,
     /// What is to be saved.
     pub changes: Changes,
     /// What the reports did, once they are booked; kept while more due parts are loaded.
     pub(super) reported: Option<SmallVec<[Effect; 4]>>,
+}
+
+/// What a store counts for itself. The default is that of a new store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Counters {
+    /// How many limits have been given a number; numbers begin at 1.
+    pub limits: u32,
+    /// The epoch in which new meters begin. It rises with every account that is forgotten, so that what was held in one
+    /// cannot be taken for something of its successor.
+    pub epoch: u32,
 }
 
 /// One account as it was loaded.
@@ -61,6 +69,15 @@ pub struct Due {
 impl Due {
     /// How many are loaded at a time.
     pub const MOST: usize = 64;
+
+    /// What is due by `now` among the parts of one account, which may come in any order.
+    pub fn first<'a>(parts: impl Iterator<Item = &'a Part>, now: Timestamp) -> Self {
+        let mut open: Vec<&Part> = parts.filter(|part| part.is_open()).collect();
+        open.sort_unstable_by_key(|part| (part.expires, &part.op, part.sequence));
+        let due = open.iter().take(Self::MOST).take_while(|part| part.expires <= now).count();
+        let next = open.get(due).map(|part| part.expires);
+        Self { parts: open.into_iter().take(due).cloned().collect(), next }
+    }
 }
 
 /// What was said and answered under an operation id.
@@ -97,26 +114,16 @@ pub struct LimitRecord {
 pub struct Changes {
     /// Parts that are new, or have changed: written over what is stored under the same operation, account and sequence.
     pub parts: Vec<Part>,
+    /// When it was decided.
+    pub at: Timestamp,
     /// Rows to append, in this order.
     pub rows: Vec<Row>,
     /// The answer to remember, for at least the plan's horizon.
     pub answer: Option<Answer>,
     /// Records of limits that are new or have changed.
     pub limits: Vec<LimitRecord>,
-    /// Accounts to remove. Their open parts end as released, with nothing booked, and the store's epoch rises by one.
+    /// Accounts to remove, before anything else is saved. Their open parts end by [`Part::forget`], at `at`.
     pub forgotten: Vec<Subject>,
-}
-
-impl Changes {
-    /// Whether there is nothing to save.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.parts.is_empty()
-            && self.rows.is_empty()
-            && self.answer.is_none()
-            && self.limits.is_empty()
-            && self.forgotten.is_empty()
-    }
 }
 
 impl State {
@@ -124,21 +131,33 @@ impl State {
     #[must_use]
     pub fn for_plan(plan: &Plan) -> Self {
         let accounts = plan.accounts.iter().map(|place| Loaded::new(place.subject.clone(), Account::default()));
-        Self { accounts: accounts.collect(), next_meter: 1, ..Self::default() }
+        Self { accounts: accounts.collect(), ..Self::default() }
+    }
+
+    /// The accounts to be saved.
+    pub fn changed(&self) -> impl Iterator<Item = &Loaded> {
+        self.accounts.iter().filter(|loaded| loaded.changed)
+    }
+
+    /// Forgets what was to be saved, because it has been; what was loaded and changed stays.
+    pub fn saved(&mut self) {
+        self.accounts.iter_mut().for_each(|loaded| loaded.changed = false);
+        let Changes { parts, at: _, rows, answer, limits, forgotten } = &mut self.changes;
+        parts.clear();
+        rows.clear();
+        *answer = None;
+        limits.clear();
+        forgotten.clear();
     }
 
     /// Makes it ready for another plan, keeping its memory.
     pub fn clear(&mut self) {
-        let Self { accounts, parts, answer, limits, next_meter: _, epoch: _, changes, reported } = self;
+        self.saved();
+        let Self { accounts, parts, answer, limits, counters: _, changes: _, reported } = self;
         accounts.clear();
         parts.clear();
         *answer = None;
         limits.clear();
-        changes.parts.clear();
-        changes.rows.clear();
-        changes.answer = None;
-        changes.limits.clear();
-        changes.forgotten.clear();
         *reported = None;
     }
 }

@@ -12,6 +12,7 @@ use crate::time::{Timestamp, When};
 /// What was decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[expect(clippy::large_enum_variant, reason = "most verdicts are the large one, and none may cost an allocation")]
 #[must_use]
 pub enum Verdict {
     /// All of it passed, and was carried out.
@@ -55,6 +56,12 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Whether a store saves what was changed on the way to it.
+    #[must_use]
+    pub const fn is_saved(&self) -> bool {
+        matches!(self, Self::Granted(_) | Self::Denied(_))
+    }
+
     /// The error that this is, if it is one: a conflict, an id that is too old, or a plan that makes no sense.
     #[must_use]
     pub fn error(&self, op: Option<&OpId>) -> Option<Error> {
