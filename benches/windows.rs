@@ -35,7 +35,7 @@ fn window(criterion: &mut Criterion) {
 
     let mut group = criterion.benchmark_group("window");
     group.bench_function("floor: one division", |b| {
-        b.iter(|| black_box(now.as_micros()) / black_box(length.as_micros()))
+        b.iter(|| black_box(now.as_micros()) / black_box(length.as_micros()));
     });
     memo(&mut group, "grid", now, grid.into());
     memo(&mut group, "anchored", now, anchored.into());
@@ -68,7 +68,7 @@ fn window(criterion: &mut Criterion) {
     let steps = session.in_steps();
     let state = FirstUseState { start: Some(anchor) };
     group.bench_function("first use, in steps", |b| {
-        b.iter(|| black_box(steps).at_grant(black_box(state), black_box(now)))
+        b.iter(|| black_box(steps).at_grant(black_box(state), black_box(now)));
     });
 
     group.bench_function("calendar day, utc: floor by chrono", |b| {

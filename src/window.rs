@@ -13,7 +13,7 @@
 //!
 //! let now: Timestamp = "2026-02-14T15:09:26Z".parse()?;
 //! let five_hours = Grid { length: "5h".parse()? }.window(now);
-//! assert_eq!(five_hours.to_string(), "2026-02-14T14:00:00Z to 2026-02-14T19:00:00Z");
+//! assert_eq!(five_hours.to_string(), "2026-02-14T13:00:00Z to 2026-02-14T18:00:00Z");
 //!
 //! let paid_on_the_last = Calendar::builder(Unit::Month).day(31).at("09:00".parse()?).build()?;
 //! assert_eq!(paid_on_the_last.window(now).to_string(), "2026-01-31T09:00:00Z to 2026-02-28T09:00:00Z");
@@ -236,5 +236,60 @@ mod read {
                 Err(Error::invalid("window.end", end, "a window does not end before it starts"))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Few enough for an interpreter; the properties in `tests/` run more.
+    const CASES: u32 = if cfg!(miri) { 20 } else { 1_000 };
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_instant_panics(micros: i64, anchor: i64, length in 1..=i64::MAX, minutes in -1_439..1_440_i16) {
+            let (now, anchor) = (Timestamp::from_micros(micros), Timestamp::from_micros(anchor));
+            let length = Length::from_micros(length).unwrap();
+            let mut windows = vec![Grid { length }.window(now), Anchored { length, anchor }.window(now), Window::ALWAYS];
+            for unit in [Unit::Hour, Unit::Day, Unit::Week, Unit::Month] {
+                let zone = Zone::fixed(minutes).unwrap();
+                windows.push(Calendar::builder(unit).zone(zone).build().unwrap().window(now));
+            }
+            for window in windows {
+                prop_assert!(window.start <= window.end);
+                let _ = (window.to_string(), window.reset_in(now), window.is_over(now), Window::current(window, window));
+                let said = window.earliest(Amount::MAX, Cap::At(Amount::MAX), Amount::ONE, now);
+                prop_assert!(matches!(said, When::At(_)) || window.resets_at().is_none());
+            }
+        }
+
+        #[test]
+        fn a_step_is_what_one_division_in_wider_numbers_says(from: i64, at: i64, length in 1..=i64::MAX) {
+            let wide = i128::from(from) + (i128::from(at) - i128::from(from)).max(0) / i128::from(length) * i128::from(length);
+            let said = step(Timestamp::from_micros(from), Timestamp::from_micros(at), Length::from_micros(length).unwrap());
+            prop_assert_eq!(i128::from(said.as_micros()), wide);
+        }
+    }
+
+    #[test]
+    fn a_cap_of_zero_lets_nothing_pass_and_a_cost_of_zero_always_passes_another() {
+        let (now, window) = (Timestamp::EPOCH, Grid { length: Length::DAY }.window(Timestamp::EPOCH));
+        let said = |used, cap, cost| window.earliest(Amount::new(used), cap, Amount::new(cost), now);
+        assert_eq!(said(0, Cap::At(Amount::ZERO), 0), When::Never);
+        assert_eq!(said(9, Cap::At(Amount::ONE), 0), When::At(now));
+        assert_eq!(said(9, Cap::Unlimited, u32::MAX), When::At(now));
+        assert_eq!(Window::ALWAYS.earliest(Amount::ONE, Cap::At(Amount::ONE), Amount::ONE, now), When::Never);
+    }
+
+    /// A clock that stepped back reset a peer's bucket, and a limited key was served again.
+    #[test]
+    fn a_clock_that_steps_back_waits_for_the_end_of_the_window_that_is_kept() {
+        let kept = Window { start: Timestamp::from_micros(60), end: Timestamp::from_micros(120) };
+        let before = Timestamp::from_micros(10);
+        assert_eq!(kept.earliest(Amount::ONE, Cap::At(Amount::ONE), Amount::ONE, before), When::At(kept.end));
     }
 }

@@ -197,6 +197,25 @@ proptest! {
 }
 
 #[test]
+fn every_minute_around_every_change_is_in_the_window_of_the_clock_on_the_wall() {
+    let mut checked = 0;
+    for wall in WALLS.iter() {
+        for (rule, boundaries) in RULES.into_iter().zip(&wall.boundaries) {
+            let calendar = calendar(rule, wall.zone);
+            let known = boundaries[0]..boundaries[boundaries.len() - 1];
+            for change in &wall.changes {
+                for minute in (change - 150..change + 150).filter(|minute| known.contains(minute)) {
+                    let window = calendar.window(Timestamp::from_micros(minute * MINUTE));
+                    assert_eq!(window, around(boundaries, minute), "{} {rule:?} {minute}", wall.zone);
+                    checked += 1;
+                }
+            }
+        }
+    }
+    assert!(checked > 100_000, "{checked}");
+}
+
+#[test]
 fn the_walls_show_what_they_were_chosen_for() {
     let changes: usize = WALLS.iter().map(|wall| wall.changes.len()).sum();
     assert!(changes >= 28, "{changes}");

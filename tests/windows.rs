@@ -119,6 +119,19 @@ fn a_calendar_names_the_setting_that_is_wrong() {
     assert_eq!("Monday".parse::<Weekday>().unwrap_err().field(), Some("window.week_start"));
 }
 
+#[test]
+fn before_1969_and_after_10000_a_calendar_has_one_window() {
+    for unit in [Unit::Hour, Unit::Day, Unit::Month] {
+        let calendar = Calendar::of(unit);
+        let (early, late) = (calendar.window(Timestamp::MIN), calendar.window(Timestamp::MAX));
+        assert_eq!(early.end, "1969-01-01T00:00:00Z".parse().unwrap(), "{unit}");
+        assert_eq!(late.start, Timestamp::from_secs(253_433_923_200).unwrap(), "{unit}");
+        assert_eq!((early.start, late.end), (Timestamp::MIN, Timestamp::MAX));
+        assert!(!late.is_over(Timestamp::MAX) && early.is_over(early.end));
+    }
+    assert_eq!(Calendar::of(Unit::Hour).window(Timestamp::EPOCH).start, Timestamp::EPOCH);
+}
+
 /// Zones without the feature `tz` too; with it, any of IANA's.
 fn zones() -> BoxedStrategy<Zone> {
     let fixed = (-1_439..1_440_i16).prop_map(|minutes| Zone::fixed(minutes).unwrap());
@@ -162,7 +175,7 @@ fn any_instant() -> impl Strategy<Value = i64> {
         Just(i64::MIN),
         Just(i64::MAX),
         -31_600_000_000_000..-31_500_000_000_000_i64,
-        253_433_836_800_000_000 - 90_000_000_000..253_433_836_800_000_000 + 90_000_000_000_i64,
+        253_433_923_200_000_000 - 90_000_000_000..253_433_923_200_000_000 + 90_000_000_000_i64,
     ]
 }
 

@@ -272,10 +272,10 @@ impl Rule {
         match self {
             Self::Hour | Self::Day => date,
             Self::Week(start) => (date - start.first_of_1970()).div_euclid(7),
-            Self::Month(_) => {
-                let (year, month, _) = civil::date(date);
-                let index = year * 12 + month - 1;
-                if self.date(index) <= date { index } else { index - 1 }
+            Self::Month(day) => {
+                let (year, month, today) = civil::date(date);
+                let begun = i64::from(day).min(civil::days_in_month(year, month)) <= today;
+                year * 12 + month - if begun { 1 } else { 2 }
             }
         }
     }

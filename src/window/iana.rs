@@ -38,6 +38,14 @@ mod zones {
             let utc = DateTime::from_timestamp(listed, 0).unwrap_or_default().naive_utc();
             i64::from(self.0.offset_from_utc_datetime(&utc).fix().local_minus_utc())
         }
+
+        /// The first instant at which the zone's clock shows `local`; `None` if a change skips it, or it is not listed.
+        pub(crate) fn shows(self, local: i64) -> Option<i64> {
+            // No clock is a day ahead, so the instants around this label are listed as well.
+            let naive = DateTime::from_timestamp(local, 0).filter(|_| local < UNLISTED - DAY)?.naive_utc();
+            let offset = self.0.offset_from_local_datetime(&naive).earliest()?;
+            Some(local - i64::from(offset.fix().local_minus_utc()))
+        }
     }
 
     /// The same date and time in the last listed year with the same calendar: of 28 years in a row, one has it.
@@ -108,6 +116,10 @@ mod zones {
         }
 
         pub(crate) fn offset(self, _at: i64) -> i64 {
+            match self {}
+        }
+
+        pub(crate) fn shows(self, _local: i64) -> Option<i64> {
             match self {}
         }
     }

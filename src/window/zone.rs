@@ -63,14 +63,10 @@ impl Zone {
 
     /// The first instant at which the zone's clock shows `local`, or has passed it where a change skips it.
     pub(super) fn first(self, local: i64) -> i64 {
-        let Kind::Iana(zone) = self.0 else { return local - self.offset(local) };
-        let (before, after) = (zone.offset(local - DAY), zone.offset(local + DAY));
-        let plain = local - before;
-        if before == after {
-            return plain;
+        match self.0 {
+            Kind::Fixed(_) => local - self.offset(local),
+            Kind::Iana(zone) => zone.shows(local).unwrap_or_else(|| by_offsets(zone, local)),
         }
-        let change = change(zone, local - DAY, local + DAY);
-        if plain < change { plain } else { change.max(local - after) }
     }
 
     /// The last instant up to `at`, and the first after it, at which the zone's clock shows a full hour.
@@ -84,6 +80,17 @@ impl Zone {
         let end = if after == offset { end } else { full_hour(change(zone, at, end) + HOUR - 1, after) };
         (start, end)
     }
+}
+
+/// [`Zone::first`] from nothing but offsets, for labels that are skipped or not listed.
+fn by_offsets(zone: Iana, local: i64) -> i64 {
+    let (before, after) = (zone.offset(local - DAY), zone.offset(local + DAY));
+    let plain = local - before;
+    if before == after {
+        return plain;
+    }
+    let change = change(zone, local - DAY, local + DAY);
+    if plain < change { plain } else { change.max(local - after) }
 }
 
 /// The last instant up to `at` that a clock so far ahead of UTC shows as a full hour.
@@ -162,5 +169,51 @@ impl serde::Serialize for Zone {
 impl<'de> serde::Deserialize<'de> for Zone {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         super::calendar::read_text(deserializer)
+    }
+}
+
+#[cfg(all(test, feature = "tz"))]
+mod tests {
+    use super::*;
+    use crate::window::civil;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: if cfg!(miri) { 20 } else { 10_000 },
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn what_offsets_alone_say_is_what_the_list_of_changes_says(
+            zone in proptest::sample::select(&chrono_tz::TZ_VARIANTS[..]),
+            local in civil::days(1_970, 1, 1) * DAY..civil::days(2_037, 1, 1) * DAY,
+        ) {
+            let zone = Iana::named(zone.name()).unwrap();
+            // A change of the same day makes labels that repeat or are skipped, so look near one if there is one.
+            let (from, to) = (local, local + 150 * DAY);
+            let near = if zone.offset(from) == zone.offset(to) { local } else { change(zone, from, to) };
+            for local in [local, near + zone.offset(near), near + zone.offset(near - 1), near + zone.offset(near) + local % HOUR] {
+                if let Some(shown) = zone.shows(local) {
+                    prop_assert_eq!(by_offsets(zone, local), shown, "{} {}", zone.name(), local);
+                } else {
+                    let first = by_offsets(zone, local);
+                    prop_assert!(first + zone.offset(first) > local && first - 1 + zone.offset(first - 1) < local);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(feature = "tz")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_which_feature_it_needs() {
+        let error = "Europe/Berlin".parse::<Zone>().unwrap_err();
+        assert_eq!((error.field(), error.value()), (Some("window.zone"), Some("Europe/Berlin")));
+        assert!(error.to_string().contains("enable `tz`"), "{error}");
     }
 }
