@@ -260,7 +260,7 @@ impl Limiter {
     /// When nothing will count any more, if nothing else happens: the reset that a caller is told of.
     #[must_use]
     pub fn full_at(&self, state: &State, now: Timestamp) -> When {
-        self.within(state, 0, now)
+        self.within(state, &self.see(state, now), 0, now)
     }
 
     #[inline]
@@ -304,20 +304,20 @@ impl Limiter {
         };
         let used = amount(seen.used);
         let retry = match most.checked_sub(cost) {
-            Some(room) if !most.is_zero() => self.within(state, units(room), now),
+            Some(room) if !most.is_zero() => self.within(state, seen, units(room), now),
             _ => When::Never,
         };
         let ends = match self.kind {
-            Kind::Meter { .. } => self.full_at(state, now).instant().unwrap_or(Timestamp::MAX),
+            Kind::Meter { .. } => self.within(state, seen, 0, now).instant().unwrap_or(Timestamp::MAX),
             Kind::Fixed | Kind::Sliding => seen.until,
         };
         Refused { need: cost, used, limit, remaining: most.above(used), retry, ends }
     }
 
     /// The earliest instant from `now` on at which no more than `room` counts.
-    fn within(&self, state: &State, room: u64, now: Timestamp) -> When {
+    fn within(&self, state: &State, seen: &Seen, room: u64, now: Timestamp) -> When {
         if let Kind::Meter { .. } = self.kind {
-            return meter::within(&self.see(state, now), self.cap, self.length, room, now);
+            return meter::within(seen, self.cap, self.length, room, now);
         }
         let mut buckets = state.buckets();
         let mut at = now;

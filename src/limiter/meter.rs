@@ -84,19 +84,30 @@ pub(super) fn within(seen: &Seen, cap: Cap, length: Length, room: u64, now: Time
     if seen.used <= room {
         return When::At(now);
     }
-    let unit = u128::from(length.as_micros().unsigned_abs());
     let wait = match cap {
-        Cap::Unlimited => 1,
-        Cap::At(Amount::ZERO) => return When::Never,
-        Cap::At(rate) => {
-            let above = u128::from(seen.count.saturating_sub(room)) * unit + u128::from(seen.rest.unsigned_abs());
-            above.div_ceil(u128::from(units(rate)))
-        }
+        Cap::Unlimited => Some(1),
+        Cap::At(Amount::ZERO) => None,
+        Cap::At(rate) => time_to_leak(
+            seen.count.saturating_sub(room),
+            seen.rest.unsigned_abs(),
+            length.as_micros().unsigned_abs(),
+            units(rate),
+        ),
     };
-    let at = i128::try_from(wait).ok().and_then(|wait| wait.checked_add(i128::from(seen.until.as_micros())));
-    match at.and_then(|at| i64::try_from(at).ok()) {
+    match wait.and_then(|wait| seen.until.as_micros().checked_add_unsigned(wait)) {
         Some(at) => When::At(Timestamp::from_micros(at)),
         None => When::Never,
+    }
+}
+
+/// `ceil((whole * unit + parts) / rate)`, if time is long enough.
+fn time_to_leak(whole: u64, parts: u64, unit: u64, rate: u64) -> Option<u64> {
+    match whole.checked_mul(unit).and_then(|whole| whole.checked_add(parts)) {
+        Some(parts) => Some(parts.div_ceil(rate)),
+        None => {
+            let parts = u128::from(whole) * u128::from(unit) + u128::from(parts);
+            u64::try_from(parts.div_ceil(u128::from(rate))).ok()
+        }
     }
 }
 
