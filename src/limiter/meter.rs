@@ -16,12 +16,10 @@ impl Level {
 
     #[inline]
     fn of(state: &State, unit: u64) -> Self {
-        let (count, rest) = (units(state.count), state.rest.unsigned_abs());
-        if state.rest > 0 {
+        match state.parts_of_a_unit() {
+            Some(parts) => Self { whole: units(state.count), parts: parts.min(unit - 1) },
             // Two counts, by buckets: all of it is the level.
-            Self { whole: count + rest, parts: 0 }
-        } else {
-            Self { whole: count, parts: rest.min(unit - 1) }
+            None => Self { whole: units(state.count) + state.rest.unsigned_abs(), parts: 0 },
         }
     }
 
@@ -64,6 +62,12 @@ impl Level {
     }
 }
 
+/// The parts as a state keeps them: always below 0, where a count is not.
+#[inline]
+fn rest(level: Level) -> i64 {
+    (-1_i64).saturating_sub_unsigned(level.parts)
+}
+
 /// The state as it has leaked until `now`.
 #[inline]
 pub(super) fn see(state: &State, cap: Cap, length: Length, now: Timestamp) -> Seen {
@@ -76,7 +80,7 @@ pub(super) fn see(state: &State, cap: Cap, length: Length, now: Timestamp) -> Se
         Cap::At(rate) => Level::of(state, unit).leaked(elapsed, units(rate), unit),
     };
     let used = level.whole + u64::from(level.parts > 0);
-    Seen { until, count: level.whole, rest: 0_i64.saturating_sub_unsigned(level.parts), used }
+    Seen { until, count: level.whole, rest: rest(level), used }
 }
 
 /// The earliest instant from `now` on at which the level is `room` or less.
@@ -89,7 +93,7 @@ pub(super) fn within(seen: &Seen, cap: Cap, length: Length, room: u64, now: Time
         Cap::At(Amount::ZERO) => None,
         Cap::At(rate) => time_to_leak(
             seen.count.saturating_sub(room),
-            seen.rest.unsigned_abs(),
+            (!seen.rest).unsigned_abs(),
             length.as_micros().unsigned_abs(),
             units(rate),
         ),
@@ -134,5 +138,5 @@ pub(super) fn give_back(
     let back = (u128::from(units(n)) * u128::from(unit)).checked_sub(leaked).filter(|back| *back > 0)?;
     let level = Level::from_parts(Level::of(state, unit).in_parts(unit).saturating_sub(back), unit)?;
     let count = Amount::from_i64(i64::try_from(level.whole).ok()?)?;
-    Some(State { until: state.until, count, rest: 0_i64.saturating_sub_unsigned(level.parts) })
+    Some(State { until: state.until, count, rest: rest(level) })
 }
