@@ -37,7 +37,7 @@ use std::fmt;
 use crate::amount::{Amount, Cap};
 use crate::error::Error;
 use crate::time::{Length, Timestamp, When};
-use crate::window::Buckets;
+use crate::window::{Buckets, Grid};
 
 mod answer;
 mod meter;
@@ -201,12 +201,14 @@ impl Limiter {
     /// # Errors
     /// A sum that no amount can hold; nothing is changed then.
     pub fn charge_more(&self, state: &mut State, mark: &Mark, n: Amount, now: Timestamp) -> Result<(), Error> {
-        if matches!(self.kind, Kind::Meter { .. }) || mark.at > state.until {
-            // A bucket that this state does not know of yet is opened; an instant just before its end lies in it.
-            let then = if matches!(self.kind, Kind::Meter { .. }) { now } else { mark.inside() };
-            return self.charge(state, n, then).map(drop);
+        if let Kind::Meter { .. } = self.kind {
+            return self.charge(state, n, now).map(drop);
         }
-        let mut buckets = state.buckets();
+        let mut buckets = state.buckets(self.length);
+        if mark.at > buckets.end {
+            // A bucket that this state has not come to yet.
+            return self.charge(state, n, mark.inside()).map(drop);
+        }
         if let Some(count) = bucket_of(&mut buckets, self.length, mark) {
             *count = count.checked_add(n).ok_or_else(|| too_much(n))?;
             *state = State::from(buckets);
@@ -240,7 +242,7 @@ impl Limiter {
             }
             return;
         }
-        let mut buckets = state.buckets();
+        let mut buckets = state.buckets(self.length);
         if let Some(count) = bucket_of(&mut buckets, self.length, mark) {
             *count = count.above(n);
             *state = State::from(buckets);
@@ -297,7 +299,7 @@ impl Limiter {
     /// When nothing will count any more, if nothing else happens: the reset that a caller is told of.
     #[must_use]
     pub fn full_at(&self, state: &State, now: Timestamp) -> When {
-        self.within(state, 0, now)
+        self.within(state, &self.see(state, now), 0, now)
     }
 
     #[inline]
@@ -305,7 +307,7 @@ impl Limiter {
         if let Kind::Meter { .. } = self.kind {
             return meter::see(state, self.cap, self.length, now);
         }
-        let buckets = state.buckets().at(self.length, now);
+        let buckets = state.buckets(self.length).at(self.length, now);
         let count = units(buckets.current);
         let used = if self.kind == Kind::Fixed { count } else { buckets.sliding(self.length, now) };
         Seen { until: buckets.end, count, rest: buckets.previous.get(), used }
@@ -341,22 +343,22 @@ impl Limiter {
         };
         let used = amount(seen.used);
         let retry = match most.checked_sub(cost) {
-            Some(room) if !most.is_zero() => self.within(state, units(room), now),
+            Some(room) if !most.is_zero() => self.within(state, seen, units(room), now),
             _ => When::Never,
         };
         let ends = match self.kind {
-            Kind::Meter { .. } => self.full_at(state, now).instant().unwrap_or(Timestamp::MAX),
+            Kind::Meter { .. } => self.within(state, seen, 0, now).instant().unwrap_or(Timestamp::MAX),
             Kind::Fixed | Kind::Sliding => seen.until,
         };
         Refused { need: cost, used, limit, remaining: most.above(used), retry, ends }
     }
 
     /// The earliest instant from `now` on at which no more than `room` counts.
-    fn within(&self, state: &State, room: u64, now: Timestamp) -> When {
+    fn within(&self, state: &State, seen: &Seen, room: u64, now: Timestamp) -> When {
         if let Kind::Meter { .. } = self.kind {
-            return meter::within(&self.see(state, now), self.cap, self.length, room, now);
+            return meter::within(seen, self.cap, self.length, room, now);
         }
-        let mut buckets = state.buckets();
+        let mut buckets = state.buckets(self.length);
         let mut at = now;
         // Each turn is a later bucket, and after the second that lies on the grid nothing is left that counts.
         loop {
@@ -395,16 +397,15 @@ impl fmt::Display for Limiter {
 /// |---|---|---|
 /// | `until` | the end of the open bucket | the instant up to which it has leaked |
 /// | `count` | whole units used in that bucket | whole units of its level |
-/// | `rest` | whole units used in the bucket before, 0 or more | begun unit of its level: minus so many parts, of which a unit has as many as the length has microseconds |
+/// | `rest` | whole units used in the bucket before, 0 or more | -1 - the parts of a begun unit, of which a unit has as many as the length has microseconds |
 ///
-/// Either way all that is counted was used before `until` or at it, and that is how a state is read when its limiter
-/// changes:
+/// Either way all that is counted was used before `until`, or at it by a meter; and that is how a state is read when its
+/// limiter changes:
 /// - Another amount judges the same count.
-/// - Another length keeps all that is counted until `until`; from there on it fades as the new length says. What a
-///   shorter length has forgotten stays forgotten. A begun unit is read in parts of the new length, so that it is off by
-///   less than one unit.
+/// - Another length keeps the count of the open bucket until `until`, and from there on treats it as one of its own; see
+///   [`Buckets`]. A begun unit is read in parts of the new length, and is off by less than one unit.
 /// - From buckets to a meter both counts become its level, which leaks from `until` on. From a meter to buckets the level,
-///   rounded up, becomes the count.
+///   rounded up, becomes the count of the bucket that `until` lies in.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct State {
@@ -441,16 +442,26 @@ impl State {
         *self == Self::default()
     }
 
+    /// The parts of its begun unit, if a meter wrote it.
     #[inline]
-    fn buckets(&self) -> Buckets {
-        let (end, current) = (self.until, self.count);
+    fn parts_of_a_unit(&self) -> Option<u64> {
+        if self.rest < 0 { Some((!self.rest).unsigned_abs()) } else { None }
+    }
+
+    #[inline]
+    fn buckets(&self, length: Length) -> Buckets {
         match Amount::from_i64(self.rest) {
-            Some(previous) => Buckets { end, current, previous },
-            None => match current.checked_add(Amount::ONE) {
-                Some(current) => Buckets { end, current, previous: Amount::ZERO },
-                None => Buckets { end, current, previous: Amount::ONE },
-            },
+            Some(previous) => Buckets { end: self.until, current: self.count, previous },
+            None => self.buckets_of_a_meter(length),
         }
+    }
+
+    /// All of the level in the bucket of the instant up to which it has leaked.
+    #[cold]
+    fn buckets_of_a_meter(&self, length: Length) -> Buckets {
+        let begun = Amount::new(u32::from(self.parts_of_a_unit() > Some(0)));
+        let current = self.count.checked_add(begun).unwrap_or(Amount::MAX);
+        Buckets { end: Grid { length }.window(self.until).end, current, previous: Amount::ZERO }
     }
 }
 
@@ -514,3 +525,6 @@ fn amount(units: u64) -> Amount {
 fn too_much(n: Amount) -> Error {
     Error::invalid("charge", n, "what is counted has to fit into 2^63 - 1 units")
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,12 +16,10 @@ impl Level {
 
     #[inline]
     fn of(state: &State, unit: u64) -> Self {
-        let (count, rest) = (units(state.count), state.rest.unsigned_abs());
-        if state.rest > 0 {
+        match state.parts_of_a_unit() {
+            Some(parts) => Self { whole: units(state.count), parts: parts.min(unit - 1) },
             // Two counts, by buckets: all of it is the level.
-            Self { whole: count + rest, parts: 0 }
-        } else {
-            Self { whole: count, parts: rest.min(unit - 1) }
+            None => Self { whole: units(state.count) + state.rest.unsigned_abs(), parts: 0 },
         }
     }
 
@@ -64,6 +62,12 @@ impl Level {
     }
 }
 
+/// The parts as a state keeps them: always below 0, where a count is not.
+#[inline]
+fn rest(level: Level) -> i64 {
+    (-1_i64).saturating_sub_unsigned(level.parts)
+}
+
 /// The state as it has leaked until `now`.
 #[inline]
 pub(super) fn see(state: &State, cap: Cap, length: Length, now: Timestamp) -> Seen {
@@ -76,7 +80,7 @@ pub(super) fn see(state: &State, cap: Cap, length: Length, now: Timestamp) -> Se
         Cap::At(rate) => Level::of(state, unit).leaked(elapsed, units(rate), unit),
     };
     let used = level.whole + u64::from(level.parts > 0);
-    Seen { until, count: level.whole, rest: 0_i64.saturating_sub_unsigned(level.parts), used }
+    Seen { until, count: level.whole, rest: rest(level), used }
 }
 
 /// The earliest instant from `now` on at which the level is `room` or less.
@@ -84,19 +88,30 @@ pub(super) fn within(seen: &Seen, cap: Cap, length: Length, room: u64, now: Time
     if seen.used <= room {
         return When::At(now);
     }
-    let unit = u128::from(length.as_micros().unsigned_abs());
     let wait = match cap {
-        Cap::Unlimited => 1,
-        Cap::At(Amount::ZERO) => return When::Never,
-        Cap::At(rate) => {
-            let above = u128::from(seen.count.saturating_sub(room)) * unit + u128::from(seen.rest.unsigned_abs());
-            above.div_ceil(u128::from(units(rate)))
-        }
+        Cap::Unlimited => Some(1),
+        Cap::At(Amount::ZERO) => None,
+        Cap::At(rate) => time_to_leak(
+            seen.count.saturating_sub(room),
+            (!seen.rest).unsigned_abs(),
+            length.as_micros().unsigned_abs(),
+            units(rate),
+        ),
     };
-    let at = i128::try_from(wait).ok().and_then(|wait| wait.checked_add(i128::from(seen.until.as_micros())));
-    match at.and_then(|at| i64::try_from(at).ok()) {
+    match wait.and_then(|wait| seen.until.as_micros().checked_add_unsigned(wait)) {
         Some(at) => When::At(Timestamp::from_micros(at)),
         None => When::Never,
+    }
+}
+
+/// `ceil((whole * unit + parts) / rate)`, if time is long enough.
+fn time_to_leak(whole: u64, parts: u64, unit: u64, rate: u64) -> Option<u64> {
+    match whole.checked_mul(unit).and_then(|whole| whole.checked_add(parts)) {
+        Some(parts) => Some(parts.div_ceil(rate)),
+        None => {
+            let parts = u128::from(whole) * u128::from(unit) + u128::from(parts);
+            u64::try_from(parts.div_ceil(u128::from(rate))).ok()
+        }
     }
 }
 
@@ -125,5 +140,5 @@ pub(super) fn give_back(
     let back = still(held).checked_sub(still(held.above(n))).filter(|back| *back > 0)?;
     let level = Level::from_parts(Level::of(state, unit).in_parts(unit).saturating_sub(back), unit)?;
     let count = Amount::from_i64(i64::try_from(level.whole).ok()?)?;
-    Some(State { until: state.until, count, rest: 0_i64.saturating_sub_unsigned(level.parts) })
+    Some(State { until: state.until, count, rest: rest(level) })
 }

@@ -100,8 +100,7 @@ impl Rolling {
     /// # Errors
     /// A sum that no amount can hold; nothing is changed then.
     pub fn charge(&self, state: &mut RollingState, n: Amount, now: Timestamp) -> Result<Mark, Error> {
-        let at = if n.is_zero() { state.end_at(self.slices, now) } else { state.add(self.slices, n, now)? };
-        Ok(Mark { at })
+        Ok(Mark { at: state.add(self.slices, n, now)? })
     }
 
     /// Counts more in the bucket in which something was taken earlier, if that still counts, whatever the limit.

@@ -8,9 +8,9 @@ use crate::window::Grid;
 /// What was counted in the bucket that is open, and in the one before it. The buckets lie on the [`Grid`] of a length.
 ///
 /// Buckets never move back: an instant before the open bucket is judged at its start. The end of the open bucket is
-/// kept, and not its start, so that nothing is forgotten early when the length changes: what was counted keeps counting
-/// until the old bucket has ended, and for one new length after that. What a shorter length has already forgotten stays
-/// forgotten when it grows.
+/// kept, and not its start, so that nothing is forgotten early when the length changes: what was counted in the open
+/// bucket counts in full until that has ended, and for one new length after that; what was counted in the one before it
+/// fades until then. What a shorter length has already forgotten stays forgotten when it grows.
 ///
 /// ```
 /// use keyward::window::Buckets;
@@ -86,31 +86,22 @@ impl Buckets {
     }
 
     const fn moved_on(self, length: Length, now: Timestamp) -> Self {
+        // The last instant of all begins no bucket: none could end after it.
+        let now = if now.as_micros() == i64::MAX { Timestamp::from_micros(i64::MAX - 1) } else { now };
         let window = Grid { length }.window(now);
         let (end, start) = (self.end.as_micros(), window.start.as_micros());
         if end == window.end.as_micros() {
             return self;
         }
-        let (current, previous) = if end == start {
-            (Amount::ZERO, self.current)
-        } else if end > start {
-            // Counted under another length, and partly in this bucket: all of it is taken to be.
-            together(self.current, self.previous)
+        let (current, previous) = if end > start {
+            // The old bucket lay on another grid, and partly in this one: all of it is taken to have been counted here.
+            (self.current, Amount::ZERO)
         } else if start.abs_diff(end) < length.as_micros().unsigned_abs() {
-            let (all, rest) = together(self.current, self.previous);
-            (rest, all)
+            (Amount::ZERO, self.current)
         } else {
             (Amount::ZERO, Amount::ZERO)
         };
         Self { end: window.end, current, previous }
-    }
-}
-
-/// The sum, and what did not fit into it.
-const fn together(a: Amount, b: Amount) -> (Amount, Amount) {
-    match a.checked_add(b) {
-        Some(sum) => (sum, Amount::ZERO),
-        None => (Amount::MAX, b.above(Amount::MAX.above(a))),
     }
 }
 
@@ -297,12 +288,15 @@ impl Ring {
         None
     }
 
-    /// Counts more in the bucket of `now`, and says where that ends.
+    /// Counts more in the bucket of `now`, and says where that ends. Nothing more changes nothing.
     ///
     /// # Errors
     /// A sum that no amount can hold; nothing is changed then.
     #[inline]
     pub fn add(&mut self, slices: Slices, n: Amount, now: Timestamp) -> Result<Timestamp, Error> {
+        if n.is_zero() {
+            return Ok(self.end_at(slices, now));
+        }
         let sum = self.sum(slices, now).checked_add(n).ok_or_else(|| too_much(n))?;
         if now >= self.end || self.counts.len() != slices.slots() {
             self.move_to(slices, now);
