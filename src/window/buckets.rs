@@ -236,6 +236,25 @@ impl Default for Ring {
 }
 
 impl Ring {
+    /// The ring that has these counts, newest first, of which the newest ended at `end`.
+    ///
+    /// # Errors
+    /// `ring.counts`: more of them than any ring has, or a sum that no amount can hold.
+    pub fn from_counts(end: Timestamp, counts: Vec<Amount>) -> Result<Self, Error> {
+        if counts.len() > usize::from(Slices::MOST) + 1 {
+            return Err(Error::invalid("ring.counts", counts.len(), "at most 1025 counts"));
+        }
+        let sum = counts.iter().try_fold(Amount::ZERO, |sum, count| sum.checked_add(*count));
+        let sum = sum.ok_or_else(|| Error::invalid("ring.counts", "their sum", "at most 2^63 - 1"))?;
+        Ok(Self { end, sum, counts: counts.into() })
+    }
+
+    /// The counts, newest first; none until something is counted.
+    #[must_use]
+    pub fn counts(&self) -> &[Amount] {
+        &self.counts
+    }
+
     /// The end of the newest bucket; the beginning of time if nothing was ever counted.
     #[must_use]
     pub const fn end(&self) -> Timestamp {
@@ -413,12 +432,7 @@ impl TryFrom<Stored> for Ring {
     type Error = Error;
 
     fn try_from(Stored { end, counts }: Stored) -> Result<Self, Error> {
-        if counts.len() > usize::from(Slices::MOST) + 1 {
-            return Err(Error::invalid("ring.counts", counts.len(), "at most 1025 counts"));
-        }
-        let sum = counts.iter().try_fold(Amount::ZERO, |sum, count| sum.checked_add(*count));
-        let sum = sum.ok_or_else(|| Error::invalid("ring.counts", "their sum", "at most 2^63 - 1"))?;
-        Ok(Self { end, sum, counts })
+        Self::from_counts(end, counts.into_vec())
     }
 }
 
