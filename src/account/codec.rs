@@ -13,7 +13,7 @@ use crate::budget::Tally;
 use crate::error::StoreError;
 use crate::id::{KeyId, OpId, Subject};
 use crate::limiter::State;
-use crate::pool::{Block, Cause, Health, Probe, Source};
+use crate::pool::{Block, Cause, Health, Notes, Probe, ProviderWindow, Source};
 use crate::quota::{Balance, Every, Refill, RefillPolicy};
 use crate::time::{Length, Timestamp};
 use crate::usage::Usage;
@@ -295,7 +295,7 @@ impl Writer<'_> {
     }
 
     fn health(&mut self, health: &Health) {
-        let Health { disabled, block, probe, failures, failed, renewed, uses, limited, last_used, last_limited } =
+        let Health { disabled, block, probe, failures, failed, renewed, uses, limited, last_used, last_limited, notes } =
             health;
         self.option(block.as_ref(), |to, Block { cause, until, source }| {
             to.byte(match cause {
@@ -324,6 +324,16 @@ impl Writer<'_> {
         self.number(*limited);
         for at in [disabled, failed, renewed, last_used, last_limited] {
             self.option(at.as_ref(), |to, at| to.instant(*at));
+        }
+        let Notes { name, error, windows } = notes;
+        self.option(name.as_deref(), Self::text);
+        self.option(error.as_deref(), Self::text);
+        self.count(windows.len());
+        for ProviderWindow { name, limit, remaining, resets } in windows {
+            self.text(name);
+            self.option(limit.as_ref(), |to, limit| to.number(*limit));
+            self.option(remaining.as_ref(), |to, remaining| to.number(*remaining));
+            self.option(resets.as_ref(), |to, resets| to.instant(*resets));
         }
     }
 }
@@ -577,6 +587,18 @@ impl<'a> Reader<'a> {
             renewed: self.option(Self::instant)?,
             last_used: self.option(Self::instant)?,
             last_limited: self.option(Self::instant)?,
+            notes: Notes {
+                name: self.option(Self::text)?.map(str::to_owned),
+                error: self.option(Self::text)?.map(str::to_owned),
+                windows: self.list(|from| {
+                    Ok(ProviderWindow {
+                        name: from.text()?.to_owned(),
+                        limit: from.option(Self::number)?,
+                        remaining: from.option(Self::number)?,
+                        resets: from.option(Self::instant)?,
+                    })
+                })?,
+            },
         })
     }
 }

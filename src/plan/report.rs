@@ -43,6 +43,13 @@ impl Desk<'_> {
                     effects.push(Effect::Health(health.standing(now)));
                     self.touched(*account);
                 }
+                Report::Note { account, note } => {
+                    let now = self.now;
+                    let Counter::Health(health) = &mut self.health(*account)?.counter else { continue };
+                    health.note(note);
+                    effects.push(Effect::Health(health.standing(now)));
+                    self.touched(*account);
+                }
                 Report::Adopt { limit, schedule, how } => effects.push(self.adopt(limit, schedule, *how)),
                 Report::Forget { account } => effects.push(self.forget(*account)?),
             }

@@ -35,18 +35,15 @@ fn health() -> impl Strategy<Value = Health> {
     let probe = (any::<u128>(), instant(), instant());
     let probe = probe.prop_map(|(n, began, until)| Probe { op: OpId::at(began, n), began, until });
     let instants = proptest::array::uniform5(proptest::option::of(instant()));
-    (proptest::option::of(block), proptest::option::of(probe), any::<(u32, u64, u64)>(), instants).prop_map(
-        |(block, probe, (failures, uses, limited), [disabled, failed, renewed, last_used, last_limited])| Health {
-            block,
-            probe,
-            failures,
-            uses,
-            limited,
-            disabled,
-            failed,
-            renewed,
-            last_used,
-            last_limited,
+    let window = ("\\PC{0,9}", any::<(Option<u64>, Option<u64>)>(), proptest::option::of(instant()));
+    let window =
+        window.prop_map(|(name, (limit, remaining), resets)| ProviderWindow { name, limit, remaining, resets });
+    let text = || proptest::option::of("\\PC{0,9}");
+    let notes = (text(), text(), proptest::collection::vec(window, 0..3));
+    let notes = notes.prop_map(|(name, error, windows)| Notes { name, error, windows });
+    (proptest::option::of(block), proptest::option::of(probe), any::<(u32, u64, u64)>(), instants, notes).prop_map(
+        |(block, probe, (failures, uses, limited), [disabled, failed, renewed, last_used, last_limited], notes)| {
+            Health { block, probe, failures, uses, limited, disabled, failed, renewed, last_used, last_limited, notes }
         },
     )
 }
