@@ -360,13 +360,15 @@ impl Desk<'_> {
     fn forget(&mut self, account: u16) -> Result<Effect, Stop> {
         let (op, at) = (self.plan.op.clone(), self.now);
         let loaded = self.loaded(account)?;
+        // Later than any epoch that the account has seen, so that nothing of it can be taken for its successor's.
+        let last = loaded.account.meters.iter().map(Meter::epoch).max().unwrap_or(0);
         loaded.account = Account::default();
         loaded.changed = false;
         let subject = loaded.subject.clone();
         for part in self.state.parts.iter_mut().filter(|part| part.account == subject) {
             part.forget(at);
         }
-        self.state.counters.epoch = self.state.counters.epoch.wrapping_add(1);
+        self.state.counters.epoch = self.state.counters.epoch.max(last).wrapping_add(1);
         self.state.changes.parts.retain(|part| part.account != subject);
         self.state.changes.forgotten.push(subject.clone());
         self.changed = true;
