@@ -41,6 +41,15 @@ impl Hash64 {
     }
 }
 
+impl BuildHasher for Hash64 {
+    type Hasher = ahash::AHasher;
+
+    #[inline]
+    fn build_hasher(&self) -> Self::Hasher {
+        self.0.build_hasher()
+    }
+}
+
 impl std::fmt::Debug for Hash64 {
     /// Without its key.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -49,7 +58,7 @@ impl std::fmt::Debug for Hash64 {
 }
 
 /// Where an entry lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Slot(u32);
 
 impl Slot {
@@ -59,6 +68,18 @@ impl Slot {
     /// The one after it.
     pub(crate) fn next(self) -> Self {
         Self(self.0.saturating_add(1))
+    }
+
+    /// Its number, by which it can be kept.
+    #[inline]
+    pub(crate) fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The slot with a number.
+    #[inline]
+    pub(crate) fn numbered(number: u32) -> Self {
+        Self(number)
     }
 
     #[inline]
@@ -192,6 +213,13 @@ impl<V> Table<V> {
     pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut V> {
         let entry = self.chunks.get_mut(slot.chunk())?.get_mut(slot.place())?;
         entry.as_mut().map(|entry| &mut entry.value)
+    }
+
+    /// The value in a slot, to be changed, if the entry there is still the one with this stamp.
+    #[inline]
+    pub(crate) fn get_stamped(&mut self, slot: Slot, stamp: u32) -> Option<&mut V> {
+        let entry = self.chunks.get_mut(slot.chunk())?.get_mut(slot.place())?;
+        entry.as_mut().filter(|entry| entry.stamp == stamp).map(|entry| &mut entry.value)
     }
 
     /// The name in a slot, if there is an entry.
