@@ -198,11 +198,11 @@ impl Keyed {
 
     /// Takes a key's own amount away; the count stays, under the amount that all keys have.
     pub fn clear(&self, key: impl AsRef<[u8]>) {
-        let name = key.as_ref();
+        let (name, now) = (key.as_ref(), self.now());
         let hash = self.shards.hash(name);
         let mut shard = self.shards.of(hash);
         if let Some((slot, _)) = shard.find(hash, name) {
-            shard.clear(slot);
+            shard.clear(slot, &self.limiter, now);
         }
     }
 

@@ -142,6 +142,7 @@ impl Shards {
         let full = |_| Error::from(StoreError::full(format!("{} keys are kept and none can be reclaimed", self.most)));
         let fresh = || Box::new(Own { caps: HashMap::with_hasher(self.hash.clone()) });
         let (mut shard, (slot, _)) = self.add(self.hash(name), name, limiter, now).map_err(full)?;
+        shard.bring_forward(slot, limiter, now);
         shard.own.get_or_insert_with(fresh).caps.insert(slot, cap);
         Ok(())
     }
@@ -152,7 +153,7 @@ impl Shards {
         let Some((slot, _)) = shard.find(hash, name) else {
             return false;
         };
-        shard.clear(slot);
+        shard.disown(slot);
         shard.table.remove(slot);
         self.left(1);
         true
@@ -256,7 +257,25 @@ impl Inner {
         self.own.as_ref()?.caps.get(&slot).copied()
     }
 
-    pub(super) fn clear(&mut self, slot: Slot) {
+    /// Takes a key's own amount away.
+    pub(super) fn clear(&mut self, slot: Slot, limiter: &Limiter, now: Timestamp) {
+        self.bring_forward(slot, limiter, now);
+        self.disown(slot);
+    }
+
+    /// Lets a meter leak until now at the rate that was in force until now.
+    fn bring_forward(&mut self, slot: Slot, limiter: &Limiter, now: Timestamp) {
+        let limiter = self.limiter(slot, *limiter);
+        let Some(state) = self.table.get_mut(slot) else {
+            return;
+        };
+        // Only what takes something moves a state.
+        if let Ok(mark) = limiter.charge(state, Amount::ONE, now) {
+            limiter.give_back(state, &mark, Amount::ONE, now);
+        }
+    }
+
+    fn disown(&mut self, slot: Slot) {
         if let Some(own) = &mut self.own {
             own.caps.remove(&slot);
             if own.caps.is_empty() {
@@ -270,8 +289,8 @@ impl Inner {
         let grace = limiter.length().min(Length::MINUTE);
         let before = now.saturating_sub(grace);
         let mut swept = Swept { looked: 0, reclaimed: 0, earliest: None };
-        let most = most.min(self.table.len());
-        while swept.looked < most {
+        let looks = most.min(self.table.len());
+        while swept.looked < looks {
             let Some(slot) = self.table.next_from(self.cursor).or_else(|| self.table.next_from(Slot::FIRST)) else {
                 break;
             };
