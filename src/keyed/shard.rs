@@ -259,8 +259,10 @@ impl Inner {
 
     /// Takes a key's own amount away.
     pub(super) fn clear(&mut self, slot: Slot, limiter: &Limiter, now: Timestamp) {
-        self.bring_forward(slot, limiter, now);
-        self.disown(slot);
+        if self.own(slot).is_some() {
+            self.bring_forward(slot, limiter, now);
+            self.disown(slot);
+        }
     }
 
     /// Lets a meter leak until now at the rate that was in force until now.
@@ -299,11 +301,11 @@ impl Inner {
             let Some(state) = self.table.get(slot).filter(|_| self.own(slot).is_none()) else {
                 continue;
             };
-            if limiter.used(state, before).is_zero() {
+            if state.until() <= before && limiter.used(state, before).is_zero() {
                 self.table.remove(slot);
                 swept.reclaimed += 1;
             } else if most > LOOK {
-                let idle = limiter.full_at(state, now).instant().map(|at| at.saturating_add(grace));
+                let idle = limiter.full_at(state, now).instant().map(|at| at.max(state.until()).saturating_add(grace));
                 swept.earliest = swept.earliest.into_iter().chain(idle).min();
             }
         }
