@@ -11,7 +11,9 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use hashbrown::HashTable;
+mod index;
+
+use index::Index;
 
 /// The hash of names, keyed anew for each value of this type.
 ///
@@ -109,7 +111,7 @@ const CHUNK: u32 = u128::BITS;
 /// Names and their values. See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Table<V> {
-    index: HashTable<u32>,
+    index: Index,
     chunks: Vec<Vec<Option<Entry<V>>>>,
     /// Which slots of each chunk hold an entry.
     used: Vec<u128>,
@@ -158,7 +160,7 @@ impl Name {
 
 impl<V> Default for Table<V> {
     fn default() -> Self {
-        Self { index: HashTable::new(), chunks: Vec::new(), used: Vec::new(), open: 0, stamp: 0 }
+        Self { index: Index::default(), chunks: Vec::new(), used: Vec::new(), open: 0, stamp: 0 }
     }
 }
 
@@ -176,9 +178,8 @@ impl<V> Table<V> {
     #[inline]
     pub(crate) fn find(&self, hash: u64, name: &[u8]) -> Option<Slot> {
         let hash = lower(hash);
-        let is_it =
-            |slot: &u32| self.entry(Slot(*slot)).is_some_and(|entry| entry.hash == hash && entry.name.bytes() == name);
-        self.index.find(spread(hash), is_it).copied().map(Slot)
+        let is_it = |slot| self.entry(Slot(slot)).is_some_and(|entry| entry.hash == hash && entry.name.bytes() == name);
+        self.index.find(hash, is_it).map(Slot)
     }
 
     /// Adds a name that is not there yet, or gives the value back: a table holds up to four billion names.
@@ -186,6 +187,9 @@ impl<V> Table<V> {
         let Some(slot) = self.free_slot() else {
             return Err(value);
         };
+        if self.index.is_full() {
+            self.rebuild();
+        }
         let hash = lower(hash);
         let Self { index, chunks, used, stamp, .. } = self;
         let (Some(chunk), Some(used)) = (chunks.get_mut(slot.chunk()), used.get_mut(slot.chunk())) else {
@@ -198,7 +202,7 @@ impl<V> Table<V> {
             Some(place) => *place = entry,
             None => chunk.push(entry),
         }
-        index.insert_unique(spread(hash), slot.0, |slot| rehash(chunks, *slot));
+        index.insert(hash, slot.0);
         Ok(slot)
     }
 
@@ -248,9 +252,7 @@ impl<V> Table<V> {
     /// Takes an entry out, and gives memory back when enough has become free.
     pub(crate) fn remove(&mut self, slot: Slot) -> Option<V> {
         let entry = self.chunks.get_mut(slot.chunk())?.get_mut(slot.place())?.take()?;
-        if let Ok(found) = self.index.find_entry(spread(entry.hash), |other| *other == slot.0) {
-            found.remove();
-        }
+        self.index.remove(entry.hash, slot.0);
         if let Some(used) = self.used.get_mut(slot.chunk()) {
             *used &= !slot.bit();
             self.open = self.open.min(slot.chunk());
@@ -258,9 +260,9 @@ impl<V> Table<V> {
                 self.close(slot.chunk());
             }
         }
-        // Half of what fits is free after this, so that as many must come or go before it moves again.
-        if self.index.len() < self.index.capacity() / 4 {
-            self.index.shrink_to(self.index.len() * 2, |slot| rehash(&self.chunks, *slot));
+        // Half as many again must come, or half of them go, before it is built again.
+        if self.index.is_loose() {
+            self.rebuild();
         }
         Some(entry.value)
     }
@@ -268,6 +270,20 @@ impl<V> Table<V> {
     #[inline]
     fn entry(&self, slot: Slot) -> Option<&Entry<V>> {
         self.chunks.get(slot.chunk())?.get(slot.place())?.as_ref()
+    }
+
+    /// Builds the index anew, from the entries in the order in which they lie.
+    #[cold]
+    fn rebuild(&mut self) {
+        let mut index = Index::sized(self.index.len());
+        for (chunk, entries) in self.chunks.iter().enumerate() {
+            for (place, entry) in (0..).zip(entries) {
+                if let (Some(entry), Some(slot)) = (entry, Slot::of(chunk, place)) {
+                    index.insert(entry.hash, slot.0);
+                }
+            }
+        }
+        self.index = index;
     }
 
     /// The lowest free slot, with a chunk for it: the later ones have a chance to become empty.
@@ -302,21 +318,9 @@ impl<V> Table<V> {
     }
 }
 
-fn rehash<V>(chunks: &[Vec<Option<Entry<V>>>], slot: u32) -> u64 {
-    let slot = Slot(slot);
-    let entry = chunks.get(slot.chunk()).and_then(|chunk| chunk.get(slot.place())).and_then(Option::as_ref);
-    entry.map_or(0, |entry| spread(entry.hash))
-}
-
 #[inline]
 fn lower(hash: u64) -> u32 {
     u32::try_from(hash & u64::from(u32::MAX)).unwrap_or_default()
-}
-
-/// The index goes by the lowest bits and by the highest.
-#[inline]
-fn spread(hash: u32) -> u64 {
-    u64::from(hash) << 32 | u64::from(hash)
 }
 
 #[cfg(test)]
@@ -328,7 +332,7 @@ mod tests {
 
     /// So that every hash of a test is one of a few, and names meet.
     fn poor(name: &[u8]) -> u64 {
-        name.iter().map(|byte| u64::from(*byte)).sum::<u64>() % 5 * 0x0100_0001
+        name.iter().map(|byte| u64::from(*byte)).sum::<u64>() % 5 * 0x3100_0001
     }
 
     #[test]
@@ -392,12 +396,12 @@ mod tests {
                 table.insert(hash.of(&name), &name, n).unwrap()
             })
             .collect();
-        let full = table.index.capacity();
+        let full = table.index.lanes();
         for slot in &slots[1..] {
             table.remove(*slot);
         }
         assert_eq!((table.len(), table.get(slots[0])), (1, Some(&0)));
-        assert!(table.index.capacity() < full / 8, "{} of {full}", table.index.capacity());
+        assert!(table.index.lanes() < full / 8, "{} of {full}", table.index.lanes());
         assert_eq!((table.chunks.len(), table.used.len()), (1, 1));
         assert!(table.chunks.capacity() <= 8, "{}", table.chunks.capacity());
         table.remove(slots[0]);
