@@ -59,9 +59,13 @@ use shard::{Found, Shards};
 /// stepped back by a minute, or by the limit's length if that is shorter.
 #[derive(Clone)]
 pub struct Keyed {
+    core: Arc<Core>,
+}
+
+struct Core {
     limiter: Limiter,
     time: Time,
-    shards: Arc<Shards>,
+    shards: Shards,
 }
 
 /// The clock that most use, without a call through a pointer.
@@ -75,7 +79,7 @@ impl Keyed {
     /// This limit for each key, by the system's clock.
     #[must_use]
     pub fn new(limiter: Limiter) -> Self {
-        Self { limiter, time: Time::System(SystemClock::new()), shards: Arc::default() }
+        Self::from(Core { limiter, time: Time::System(SystemClock::new()), shards: Shards::new(usize::MAX) })
     }
 
     /// So many in any second, for each key: [`Limiter::sliding`].
@@ -96,13 +100,15 @@ impl Keyed {
         Self::new(Limiter::sliding(Amount::new(n), Length::HOUR))
     }
 
-    /// Another clock than the system's.
+    /// The same limit by another clock than the system's. It starts without any keys.
     #[must_use]
     pub fn clock(self, clock: impl Clock + 'static) -> Self {
-        Self { time: Time::Other(Arc::new(clock)), ..self }
+        let shards = Shards::new(self.core.shards.most());
+        Self::from(Core { limiter: self.core.limiter, time: Time::Other(Arc::new(clock)), shards })
     }
 
-    /// Keeps no more than so many keys; without it, as many as there is memory for. It starts without any.
+    /// The same limit for no more than so many keys at a time; without it, as many as there is memory for. It starts without
+    /// any.
     ///
     /// At the cap a new key takes the place of one that can be reclaimed. While none of those that it looks at can be, the
     /// new key is refused, with `retry` [`When::WhenFreed`](crate::When::WhenFreed), which says nothing else here: counts
@@ -118,38 +124,38 @@ impl Keyed {
     /// ```
     #[must_use]
     pub fn max_keys(self, most: usize) -> Self {
-        Self { shards: Arc::new(Shards::new(most)), ..self }
+        Self::from(Core { limiter: self.core.limiter, time: self.core.time.clone(), shards: Shards::new(most) })
     }
 
     /// Takes one from what the key has left, if there is one.
     #[inline]
     pub fn check(&self, key: impl AsRef<[u8]>) -> Answer {
-        self.check_name(key.as_ref(), Amount::ONE)
+        self.core.check(key.as_ref(), Amount::ONE)
     }
 
     /// Takes so many from what the key has left, all or none. A cost of none takes nothing and reports what is left.
     #[inline]
     pub fn check_n(&self, key: impl AsRef<[u8]>, n: impl Into<Amount>) -> Answer {
-        self.check_name(key.as_ref(), n.into())
+        self.core.check(key.as_ref(), n.into())
     }
 
     /// The answer that [`Keyed::check_n`] would give, without taking anything; a key never seen stays so, and is judged as
     /// if there were room for it.
     #[inline]
     pub fn peek(&self, key: impl AsRef<[u8]>, n: impl Into<Amount>) -> Answer {
-        self.read(key.as_ref(), |limiter, state, now| limiter.peek(state, n.into(), now))
+        self.core.read(key.as_ref(), |limiter, state, now| limiter.peek(state, n.into(), now))
     }
 
     /// How much of the key's limit is in use.
     #[must_use]
     pub fn used(&self, key: impl AsRef<[u8]>) -> Amount {
-        self.read(key.as_ref(), Limiter::used)
+        self.core.read(key.as_ref(), Limiter::used)
     }
 
     /// How much the key has left; `None` when there is no end to it.
     #[must_use]
     pub fn remaining(&self, key: impl AsRef<[u8]>) -> Option<Amount> {
-        self.read(key.as_ref(), Limiter::remaining)
+        self.core.read(key.as_ref(), Limiter::remaining)
     }
 
     /// Gives back some of what a check of this key took, or all of it: see [`Limiter::give_back`]. The mark is the one
@@ -164,15 +170,7 @@ impl Keyed {
     /// assert_eq!(limiter.remaining("alice"), Some(Amount::new(4)));
     /// ```
     pub fn give_back(&self, key: impl AsRef<[u8]>, mark: &Mark, n: impl Into<Amount>) {
-        let (name, now) = (key.as_ref(), self.now());
-        let hash = self.shards.hash(name);
-        let mut shard = self.shards.of(hash);
-        if let Some((slot, _)) = shard.find(hash, name) {
-            let limiter = shard.limiter(slot, self.limiter);
-            if let Some(state) = shard.state(slot) {
-                limiter.give_back(state, mark, n.into(), now);
-            }
-        }
+        self.core.give_back(key.as_ref(), mark, n.into());
     }
 
     /// Gives one key an amount of its own, from now on; its count stays. Such a key is kept until [`Keyed::clear`] or
@@ -193,16 +191,16 @@ impl Keyed {
     /// # Errors
     /// A new key, and no room for it: see [`Keyed::max_keys`]. The error's [`Error::store`] says that it is full.
     pub fn set(&self, key: impl AsRef<[u8]>, cap: impl Into<Cap>) -> Result<(), Error> {
-        self.shards.set(key.as_ref(), cap.into(), &self.limiter, self.now())
+        self.core.shards.set(key.as_ref(), cap.into(), &self.core.limiter, self.core.now())
     }
 
     /// Takes a key's own amount away; the count stays, under the amount that all keys have.
     pub fn clear(&self, key: impl AsRef<[u8]>) {
-        let (name, now) = (key.as_ref(), self.now());
-        let hash = self.shards.hash(name);
-        let mut shard = self.shards.of(hash);
+        let (name, now) = (key.as_ref(), self.core.now());
+        let hash = self.core.shards.hash(name);
+        let mut shard = self.core.shards.of(hash);
         if let Some((slot, _)) = shard.find(hash, name) {
-            shard.clear(slot, &self.limiter, now);
+            shard.clear(slot, &self.core.limiter, now);
         }
     }
 
@@ -210,29 +208,29 @@ impl Keyed {
     #[must_use]
     pub fn own(&self, key: impl AsRef<[u8]>) -> Option<Cap> {
         let name = key.as_ref();
-        let hash = self.shards.hash(name);
-        let shard = self.shards.of(hash);
+        let hash = self.core.shards.hash(name);
+        let shard = self.core.shards.of(hash);
         shard.find(hash, name).and_then(|(slot, _)| shard.own(slot))
     }
 
     /// Forgets a key, its count and its own amount. Whether there was anything to forget.
     pub fn forget(&self, key: impl AsRef<[u8]>) -> bool {
-        self.shards.forget(key.as_ref())
+        self.core.shards.forget(key.as_ref())
     }
 
     /// A key that is looked up once, for checks that need not look again.
     #[must_use]
     pub fn handle(&self, key: impl AsRef<[u8]>) -> Handle {
         let name: Box<[u8]> = key.as_ref().into();
-        let hash = self.shards.hash(&name);
-        let found = self.shards.of(hash).find(hash, &name);
-        Handle { keyed: self.clone(), place: AtomicU64::new(found.map_or(NOWHERE, pack)), hash, name }
+        let hash = self.core.shards.hash(&name);
+        let found = self.core.shards.of(hash).find(hash, &name);
+        Handle { core: self.core.clone(), place: AtomicU64::new(found.map_or(NOWHERE, pack)), hash, name }
     }
 
     /// How many keys are kept.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shards.len()
+        self.core.shards.len()
     }
 
     /// Whether no key is kept.
@@ -243,18 +241,26 @@ impl Keyed {
 
     /// The limit.
     #[must_use]
-    pub const fn limiter(&self) -> Limiter {
-        self.limiter
+    pub fn limiter(&self) -> Limiter {
+        self.core.limiter
     }
 
     /// Reclaims all that can be reclaimed now, and says how many. It locks a part of the keys at a time.
     #[expect(clippy::must_use_candidate, reason = "what it does is the point")]
     pub fn reclaim(&self) -> usize {
-        self.shards.reclaim(&self.limiter, self.now())
+        self.core.shards.reclaim(&self.core.limiter, self.core.now())
     }
+}
 
-    #[inline]
-    fn check_name(&self, name: &[u8], n: Amount) -> Answer {
+impl From<Core> for Keyed {
+    fn from(core: Core) -> Self {
+        Self { core: Arc::new(core) }
+    }
+}
+
+impl Core {
+    // Not inlined, since the clock cannot be inlined into other crates.
+    fn check(&self, name: &[u8], n: Amount) -> Answer {
         let (hash, now) = (self.shards.hash(name), self.now());
         let mut shard = self.shards.of(hash);
         if let Some((slot, _)) = shard.find(hash, name) {
@@ -283,6 +289,17 @@ impl Keyed {
         }
     }
 
+    fn give_back(&self, name: &[u8], mark: &Mark, n: Amount) {
+        let (hash, now) = (self.shards.hash(name), self.now());
+        let mut shard = self.shards.of(hash);
+        if let Some((slot, _)) = shard.find(hash, name) {
+            let limiter = shard.limiter(slot, self.limiter);
+            if let Some(state) = shard.state(slot) {
+                limiter.give_back(state, mark, n, now);
+            }
+        }
+    }
+
     fn read<T>(&self, name: &[u8], what: impl FnOnce(&Limiter, &State, Timestamp) -> T) -> T {
         let (hash, now) = (self.shards.hash(name), self.now());
         let mut shard = self.shards.of(hash);
@@ -307,7 +324,7 @@ impl Keyed {
 
 impl fmt::Debug for Keyed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keyed").field("limiter", &self.limiter).field("len", &self.len()).finish_non_exhaustive()
+        f.debug_struct("Keyed").field("limiter", &self.limiter()).field("len", &self.len()).finish_non_exhaustive()
     }
 }
 
@@ -325,7 +342,7 @@ impl fmt::Debug for Keyed {
 /// assert!(!alice.check().has_passed());
 /// ```
 pub struct Handle {
-    keyed: Keyed,
+    core: Arc<Core>,
     /// Slot and stamp of the entry that was found last.
     place: AtomicU64,
     hash: u64,
@@ -361,13 +378,13 @@ impl Handle {
 
     /// Gives back some of what a check took, or all of it: see [`Keyed::give_back`].
     pub fn give_back(&self, mark: &Mark, n: impl Into<Amount>) {
-        self.keyed.give_back(&self.name, mark, n);
+        self.core.give_back(&self.name, mark, n.into());
     }
 
     /// How much the key has left; `None` when there is no end to it.
     #[must_use]
     pub fn remaining(&self) -> Option<Amount> {
-        self.keyed.remaining(&self.name)
+        self.core.read(&self.name, Limiter::remaining)
     }
 
     /// The key.
@@ -376,12 +393,11 @@ impl Handle {
         &self.name
     }
 
-    #[inline]
     fn take(&self, n: Amount) -> Answer {
-        let (limiter, now) = (&self.keyed.limiter, self.keyed.now());
+        let (limiter, now) = (&self.core.limiter, self.core.now());
         // Whatever another thread has written last, the stamp proves that it is this key's.
         let found = unpack(self.place.load(Ordering::Relaxed));
-        let mut shard = self.keyed.shards.of(self.hash);
+        let mut shard = self.core.shards.of(self.hash);
         if let Some(answer) = shard.check_stamped(found, limiter, n, now) {
             return answer;
         }
@@ -391,7 +407,7 @@ impl Handle {
 
     #[cold]
     fn look_again(&self, n: Amount, now: Timestamp) -> Answer {
-        let (answer, found) = self.keyed.check_new(self.hash, &self.name, n, now);
+        let (answer, found) = self.core.check_new(self.hash, &self.name, n, now);
         self.place.store(found.map_or(NOWHERE, pack), Ordering::Relaxed);
         answer
     }

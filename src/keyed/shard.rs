@@ -1,6 +1,7 @@
 //! Where the states of a [`Keyed`](super::Keyed) lie: in tables behind locks, and how they are reclaimed.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -14,8 +15,8 @@ use crate::time::{Length, Timestamp, When};
 /// A slot, and the stamp of the entry in it.
 pub(super) type Found = (Slot, u32);
 
-/// A power of two, and more than the threads of most machines.
-const SHARDS: usize = 128;
+/// For each processor, so that two seldom want the same one.
+const SHARDS_EACH: usize = 16;
 
 /// How many entries a new key looks at for some to reclaim: more than one, so that those that wait to be reclaimed are
 /// always a part of those that count.
@@ -26,7 +27,8 @@ const LOOK_HARD: usize = 64;
 
 pub(super) struct Shards {
     hash: Hash64,
-    shards: Box<[Shard; SHARDS]>,
+    /// A power of two of them.
+    shards: Box<[Shard]>,
     /// Entries in all shards; only ever changed by who holds the lock of the entry's shard.
     len: AtomicUsize,
     most: usize,
@@ -73,16 +75,16 @@ impl Full {
     }
 }
 
-impl Default for Shards {
-    fn default() -> Self {
-        Self::new(usize::MAX)
-    }
-}
-
 impl Shards {
     pub(super) fn new(most: usize) -> Self {
-        let shards = Box::new(std::array::from_fn(|_| Shard::default()));
+        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let shards = processors.saturating_mul(SHARDS_EACH).clamp(32, 1_024).next_power_of_two();
+        let shards = (0..shards).map(|_| Shard::default()).collect();
         Self { hash: Hash64::new(), shards, len: AtomicUsize::new(0), most, turn: AtomicUsize::new(0) }
+    }
+
+    pub(super) const fn most(&self) -> usize {
+        self.most
     }
 
     #[inline]
@@ -92,13 +94,13 @@ impl Shards {
 
     #[inline]
     pub(super) fn of(&self, hash: u64) -> MutexGuard<'_, Inner> {
-        self.numbered(Hash64::shard(hash, SHARDS))
+        self.numbered(Hash64::shard(hash, self.shards.len()))
     }
 
     #[inline]
-    #[expect(clippy::indexing_slicing, reason = "there are SHARDS of them")]
+    #[expect(clippy::indexing_slicing, reason = "masked by their number, which is a power of two")]
     fn numbered(&self, number: usize) -> MutexGuard<'_, Inner> {
-        self.shards[number % SHARDS].0.lock()
+        self.shards[number & (self.shards.len() - 1)].0.lock()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -165,7 +167,7 @@ impl Shards {
             self.left(reclaimed);
             reclaimed
         };
-        (0..SHARDS).map(sweep).sum()
+        (0..self.shards.len()).map(sweep).sum()
     }
 
     /// Looks for some to reclaim in one shard after the other, and says when the first of those that stay will be one.
@@ -173,7 +175,7 @@ impl Shards {
     fn look_hard(&self, limiter: &Limiter, now: Timestamp) -> Option<Timestamp> {
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
         let (mut more, mut earliest) = (LOOK_HARD, None);
-        for number in 0..SHARDS {
+        for number in 0..self.shards.len() {
             let mut shard = self.numbered(first.wrapping_add(number));
             let swept = shard.sweep(more, limiter, now);
             self.left(swept.reclaimed);
