@@ -263,7 +263,11 @@ impl Core {
     fn check(&self, name: &[u8], n: Amount) -> Answer {
         let (hash, now) = (self.shards.hash(name), self.now());
         let mut shard = self.shards.of(hash);
-        if let Some((slot, _)) = shard.find(hash, name) {
+        if let Some(slot) = shard.slot(hash, name) {
+            // Straight into its place: an answer is large, and copying it would take as long as making it.
+            if let Some(state) = shard.plain(slot) {
+                return self.limiter.check(state, n, now);
+            }
             if let Some(answer) = shard.check(slot, &self.limiter, n, now) {
                 return answer;
             }
@@ -398,7 +402,10 @@ impl Handle {
         // Whatever another thread has written last, the stamp proves that it is this key's.
         let found = unpack(self.place.load(Ordering::Relaxed));
         let mut shard = self.core.shards.of(self.hash);
-        if let Some(answer) = shard.check_stamped(found, limiter, n, now) {
+        if let Some(state) = shard.plain_stamped(found) {
+            return limiter.check(state, n, now);
+        }
+        if let Some(answer) = shard.still(found).and_then(|slot| shard.check(slot, limiter, n, now)) {
             return answer;
         }
         drop(shard);

@@ -37,7 +37,8 @@ impl Bench {
     }
 
     pub fn medians(&self, works: &[&Work<'_>], threads: usize) -> Vec<f64> {
-        let (rounds, length) = if self.quick { (9, Duration::from_millis(4)) } else { (41, Duration::from_millis(10)) };
+        let (rounds, length) =
+            if self.quick { (31, Duration::from_millis(2)) } else { (151, Duration::from_millis(4)) };
         // As many pieces as take about one round's time, found after warming up.
         let counts: Vec<usize> = works.iter().map(|work| calibrate(work, length)).collect();
         let mut times: Vec<Vec<f64>> = vec![Vec::new(); works.len()];

@@ -212,36 +212,28 @@ struct Swept {
 
 impl Inner {
     #[inline]
+    pub(super) fn slot(&self, hash: u64, name: &[u8]) -> Option<Slot> {
+        self.table.find(hash, name)
+    }
+
     pub(super) fn find(&self, hash: u64, name: &[u8]) -> Option<Found> {
-        let slot = self.table.find(hash, name)?;
+        let slot = self.slot(hash, name)?;
         Some((slot, self.table.stamp(slot)?))
     }
 
+    /// The state of an entry, if everything in this shard goes by everybody's limiter.
     #[inline]
+    pub(super) fn plain(&mut self, slot: Slot) -> Option<&mut State> {
+        if self.own.is_some() { None } else { self.table.get_mut(slot) }
+    }
+
+    /// The state of an entry, if everything in this shard goes by everybody's limiter and the entry is still there.
+    #[inline]
+    pub(super) fn plain_stamped(&mut self, (slot, stamp): Found) -> Option<&mut State> {
+        if self.own.is_some() { None } else { self.table.get_stamped(slot, stamp) }
+    }
+
     pub(super) fn check(&mut self, slot: Slot, limiter: &Limiter, n: Amount, now: Timestamp) -> Option<Answer> {
-        if self.own.is_some() {
-            return self.check_own(slot, limiter, n, now);
-        }
-        Some(limiter.check(self.table.get_mut(slot)?, n, now))
-    }
-
-    #[inline]
-    pub(super) fn check_stamped(
-        &mut self,
-        (slot, stamp): Found,
-        limiter: &Limiter,
-        n: Amount,
-        now: Timestamp,
-    ) -> Option<Answer> {
-        let state = self.table.get_stamped(slot, stamp)?;
-        if self.own.is_some() {
-            return self.check_own(slot, limiter, n, now);
-        }
-        Some(limiter.check(state, n, now))
-    }
-
-    #[inline(never)]
-    fn check_own(&mut self, slot: Slot, limiter: &Limiter, n: Amount, now: Timestamp) -> Option<Answer> {
         let limiter = self.limiter(slot, *limiter);
         Some(limiter.check(self.table.get_mut(slot)?, n, now))
     }
@@ -249,6 +241,11 @@ impl Inner {
     /// The limiter, with the key's own amount if it has one.
     pub(super) fn limiter(&self, slot: Slot, limiter: Limiter) -> Limiter {
         self.own(slot).map_or(limiter, |cap| limiter.with_cap(cap))
+    }
+
+    /// The same slot, if the entry with this stamp is still there.
+    pub(super) fn still(&self, (slot, stamp): Found) -> Option<Slot> {
+        Some(slot).filter(|slot| self.table.stamp(*slot) == Some(stamp))
     }
 
     pub(super) fn state(&mut self, slot: Slot) -> Option<&mut State> {

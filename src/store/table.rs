@@ -177,9 +177,8 @@ impl<V> Table<V> {
     /// The slot of a name, whose hash this is.
     #[inline]
     pub(crate) fn find(&self, hash: u64, name: &[u8]) -> Option<Slot> {
-        let hash = lower(hash);
-        let is_it = |slot| self.entry(Slot(slot)).is_some_and(|entry| entry.hash == hash && entry.name.bytes() == name);
-        self.index.find(hash, is_it).map(Slot)
+        let is_it = |slot| self.entry(Slot(slot)).is_some_and(|entry| same(entry.name.bytes(), name));
+        self.index.find(lower(hash), is_it).map(Slot)
     }
 
     /// Adds a name that is not there yet, or gives the value back: a table holds up to four billion names.
@@ -318,6 +317,20 @@ impl<V> Table<V> {
     }
 }
 
+/// `a == b`, without a call for the lengths that names usually have.
+#[inline]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    match (a.first_chunk::<8>(), b.first_chunk::<8>(), a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        (Some(a1), Some(b1), Some(a3), Some(b3)) if a.len() <= 24 => {
+            a1 == b1 && a3 == b3 && (a.len() <= 16 || a.get(8..16) == b.get(8..16))
+        }
+        _ => a == b,
+    }
+}
+
 #[inline]
 fn lower(hash: u64) -> u32 {
     u32::try_from(hash & u64::from(u32::MAX)).unwrap_or_default()
@@ -371,6 +384,20 @@ mod tests {
             assert_eq!((table.get(slot), table.name(slot)), (Some(&name.len()), Some(&name[..])));
         }
         assert_eq!(table.find(7, &[b'x'; 60]), None);
+    }
+
+    #[test]
+    fn names_that_differ_in_any_one_byte_are_told_apart() {
+        for len in 0..40 {
+            let name = vec![b'x'; len];
+            assert!(same(&name, &name.clone()));
+            assert!(!same(&name, &vec![b'x'; len + 1]));
+            for at in 0..len {
+                let mut other = name.clone();
+                other[at] = b'y';
+                assert!(!same(&name, &other), "{len} bytes, of which {at} differs");
+            }
+        }
     }
 
     #[test]
