@@ -21,6 +21,9 @@ pub struct Row {
     pub goal: Option<f64>,
 }
 
+/// Pieces of work in a round: more than the lines that a processor keeps for what it did before.
+const LEAST: usize = 8_000;
+
 /// Does so many pieces of work from the one with this number on, and says how many were let through.
 pub type Work<'a> = Box<dyn Fn(usize, usize) -> usize + Sync + 'a>;
 
@@ -37,10 +40,11 @@ impl Bench {
     }
 
     pub fn medians(&self, works: &[&Work<'_>], threads: usize) -> Vec<f64> {
-        let (rounds, length) =
-            if self.quick { (31, Duration::from_millis(2)) } else { (151, Duration::from_millis(4)) };
-        // As many pieces as take about one round's time, found after warming up.
-        let counts: Vec<usize> = works.iter().map(|work| calibrate(work, length)).collect();
+        // As many pieces as take about one round's time, found after warming up. Rounds are much shorter than the slices
+        // in which a machine is shared, so that few of them lose time to somebody else, and long enough to warm up in.
+        let round = Duration::from_micros(400);
+        let counts: Vec<usize> = works.iter().map(|work| calibrate(work, round).max(LEAST)).collect();
+        let rounds = if self.quick { 201 } else { 1_001 };
         let mut times: Vec<Vec<f64>> = vec![Vec::new(); works.len()];
         let mut from = 0;
         for round in 0..rounds {

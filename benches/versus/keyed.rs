@@ -7,8 +7,9 @@ use std::hint::black_box;
 use std::num::NonZeroU32;
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use keyward::Keyed;
 use keyward::keyed::Handle;
+use keyward::limiter::{Limiter, State};
+use keyward::{Amount, Clock, Keyed, SystemClock};
 
 use crate::harness::{Bench, Row, Work};
 use crate::heap;
@@ -107,6 +108,8 @@ pub fn rows(bench: &Bench, rows: &mut Vec<Row>) {
             let handles: Vec<&Handle> = visits.iter().map(|name| &handles[name]).collect();
             let by_handle = walk(&handles, |handle: &&Handle| handle.check().has_passed());
             rows.push(row(&handle, GOVERNOR, Some(0.35), bench.both(&by_handle, &by_governor, 1)));
+            let floor = "floor: the clock, one lock, one limiter step";
+            rows.push(row(&handle, floor, None, bench.both(&by_handle, &clock_lock_and_step(&visits), 1)));
         }
         if bench.wants(&heap) && n == 1_000_000 {
             let each = n as f64;
@@ -121,6 +124,16 @@ pub fn rows(bench: &Bench, rows: &mut Vec<Row>) {
             ));
         }
     }
+}
+
+/// All of a check but finding the key.
+fn clock_lock_and_step(visits: &[String]) -> Work<'_> {
+    let (clock, limiter) = (SystemClock::new(), Limiter::per_minute(PLENTY));
+    let state = parking_lot::Mutex::new(State::default());
+    walk(visits, move |_: &String| {
+        let now = clock.now();
+        limiter.check(&mut state.lock(), Amount::ONE, now).has_passed()
+    })
 }
 
 /// The least that a keyed limiter with a lock can do.
