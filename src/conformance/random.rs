@@ -336,7 +336,7 @@ impl Table<'_> {
             Leak => Kernel::Leak { length: Length::MINUTE, burst: Amount::new(25) },
             Balance => Kernel::Balance { today: self.today(), refill: Some(DAILY) },
         };
-        let cap = self.dice.of(&[60_u32, 60, 60, 40, 90, 2_000]).unwrap_or(60);
+        let cap = self.dice.of(&[45_u32, 45, 45, 30, 60, 2_000]).unwrap_or(45);
         let mut rule = rule(1 + shape * 3 + row, cap, kernel);
         rule.generation = self.dice.below(self.game.generations);
         if self.dice.once_in(3) {
@@ -366,7 +366,7 @@ impl Table<'_> {
     }
 
     fn small(&mut self) -> u32 {
-        self.dice.of(&[0, 1, 1, 2, 3, 5, 8, 13, 21, 34]).unwrap_or(1)
+        self.dice.of(&[0, 1, 2, 3, 5, 8, 13, 13, 21, 34]).unwrap_or(1)
     }
 
     fn meter(&mut self) -> MeterId {

@@ -52,6 +52,10 @@ fn history(shadow: &mut Shadow<'_>, now: Timestamp) -> Result<Timestamp, Failure
             shadow.granted(&plan(at, &[&user]).report(claim), at)?;
         }
     }
+    for name in ["open", "open-too"] {
+        let open = plan(at, &[&key("user-1")?]).under(op(name)?).take(hold(0, lifetime(1, 10_000), 7));
+        shadow.granted(&open, at)?;
+    }
     shadow.agree(at)?;
     Ok(at)
 }

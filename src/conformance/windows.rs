@@ -208,8 +208,9 @@ pub(super) fn a_first_use_window_in_steps_ends_with_its_subscription(store: &dyn
     let weekly = rule(1, 10, Kernel::FirstUse(weekly));
     shadow.granted(&spend(now, &alice, weekly, 10), now)?;
     let second = later(now, 4_000);
-    let grant = shadow.granted(&spend(second, &alice, weekly, 10), second)?;
-    same!(grant.taken.first().and_then(|it| it.window_end), Some(later(now, 7_200)), "when the second window ends");
+    shadow.granted(&spend(second, &alice, weekly, 10), second)?;
+    let denial = shadow.denied(&spend(second, &alice, weekly, 1), second)?;
+    same!(denial.when, When::At(later(now, 7_200)), "when the third window begins");
     let third = later(now, 7_300);
     shadow.granted(&spend(third, &alice, weekly, 10), third)?;
     let over = later(now, 90_000);
