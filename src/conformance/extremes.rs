@@ -6,7 +6,7 @@ use super::shadow::Shadow;
 use crate::account::{MeterId, Rule};
 use crate::amount::{Amount, Cap};
 use crate::id::{OpId, Subject};
-use crate::plan::{Act, Ask, BalanceChange, Kernel, Report, Take};
+use crate::plan::{Act, Alternative, Ask, BalanceChange, Firm, Kernel, Pick, Ready, Report, Take};
 use crate::quota::Civil;
 use crate::store::{Filter, PartsOf, Store};
 use crate::time::{Length, Timestamp};
@@ -198,13 +198,12 @@ pub(super) fn rounds_of_expired_holds_are_undone_with_the_plan(store: &dyn Store
     let mut shadow = Shadow::of(store);
     crowd(&mut shadow, now, 150, releasing(lifetime(1, 150)))?;
     let then = later(now, 3_600);
-    // The first finds room after two rounds; only then it turns out that the other cannot be counted.
-    let huge = take(open(2), i64::MAX, Act::Charge)?;
-    shadow.granted(&plan(then, &[&key("bob")?]).take(huge), then)?;
-    let both = plan(then, &[&alice, &key("bob")?]);
-    let both = both.take(charge(0, lifetime(1, 150), 150)).take(Take { account: 1, ..take(open(2), 1, Act::Charge)? });
-    shadow.apply(&both, then)?;
-    shadow.agree(then)?;
+    // There is room after two rounds; only then it turns out that a key would be given out to no operation.
+    let ready = Ready { account: 0, probe: Length::MINUTE, firm: Firm::Hard };
+    let way = Alternative { ready: [ready].into_iter().collect(), ..Alternative::default() };
+    let ask = plan(then, &[&alice]).take(charge(0, lifetime(1, 150), 100)).pick(Pick { alternatives: vec![way] });
+    same!(shadow.invalid(&ask, then)?, "hold", "the field");
+    same!(store.parts(&PartsOf::Open, None, 500)?.len(), 150, "the parts that are still open");
     shadow.proved(then)
 }
 

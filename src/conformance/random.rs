@@ -336,7 +336,7 @@ impl Table<'_> {
             Leak => Kernel::Leak { length: Length::MINUTE, burst: Amount::new(25) },
             Balance => Kernel::Balance { today: self.today(), refill: Some(DAILY) },
         };
-        let cap = self.dice.of(&[45_u32, 45, 45, 30, 60, 2_000]).unwrap_or(45);
+        let cap = self.dice.of(&[30_u32, 20, 20, 15, 40, 2_000]).unwrap_or(20);
         let mut rule = rule(1 + shape * 3 + row, cap, kernel);
         rule.generation = self.dice.below(self.game.generations);
         if self.dice.once_in(3) {

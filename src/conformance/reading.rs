@@ -52,8 +52,8 @@ fn history(shadow: &mut Shadow<'_>, now: Timestamp) -> Result<Timestamp, Failure
             shadow.granted(&plan(at, &[&user]).report(claim), at)?;
         }
     }
-    for name in ["open", "open-too"] {
-        let open = plan(at, &[&key("user-1")?]).under(op(name)?).take(hold(0, lifetime(1, 10_000), 7));
+    for (name, user) in [("open", "user-3"), ("open-too", "user-1")] {
+        let open = plan(at, &[&key(user)?]).under(op(name)?).take(hold(0, lifetime(1, 10_000), 7));
         shadow.granted(&open, at)?;
     }
     shadow.agree(at)?;

@@ -210,20 +210,21 @@ impl TableStore {
         &self,
         now: Timestamp,
         most: usize,
-        apply: impl Fn(&Plan, usize) -> Result<Verdict>,
+        apply: impl Fn(&mut Tables, &Plan, usize) -> Result<Verdict>,
     ) -> Result<usize> {
         let mut ended = 0;
         while ended < most {
-            let (due, before) = {
-                let tables = self.lock();
-                (tables.first_due(now), tables.open.len())
-            };
-            let Some(subject) = due else { break };
-            let _ = apply(&Plan::new(now).named(subject), most - ended)?;
-            // Others may have opened parts meanwhile, or ended these.
-            match before.saturating_sub(self.lock().open.len()) {
-                0 => break,
-                count => ended += count,
+            let mut count = 0;
+            let verdict = self.transaction(|tables| {
+                let Some(subject) = tables.first_due(now) else { return Ok(Verdict::More) };
+                let before = tables.open.len();
+                let verdict = apply(tables, &Plan::new(now).named(subject), most - ended);
+                count = before - tables.open.len();
+                verdict
+            })?;
+            ended += count;
+            if verdict == Verdict::More || count == 0 {
+                break;
             }
         }
         Ok(ended)
@@ -236,23 +237,7 @@ impl Store for TableStore {
     }
 
     fn sweep(&self, now: Timestamp, most: usize) -> Result<usize> {
-        let mut ended = 0;
-        while ended < most {
-            let mut count = 0;
-            let verdict = self.transaction(|tables| {
-                let Some(subject) = tables.first_due(now) else { return Ok(Verdict::More) };
-                let before = tables.open.len();
-                let plan = Plan::new(now).named(subject);
-                let verdict = transact(&mut AtMost { tables, most: most - ended }, &plan, now);
-                count = before - tables.open.len();
-                verdict
-            })?;
-            if verdict == Verdict::More {
-                break;
-            }
-            ended += count;
-        }
-        Ok(ended)
+        self.sweep_by(now, most, |tables, plan, most| transact(&mut AtMost { tables, most }, plan, now))
     }
 
     fn account(&self, of: &Subject) -> Result<Option<Account>> {
