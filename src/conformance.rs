@@ -87,7 +87,6 @@ pub const fn checks() -> &'static [Check] {
 }
 
 /// Runs all checks, each on a store that was just made.
-#[must_use]
 pub fn run(make: &dyn Fn() -> Box<dyn Store>) -> Report {
     run_some(make, |_| true)
 }
@@ -99,7 +98,6 @@ pub fn run(make: &dyn Fn() -> Box<dyn Store>) -> Report {
 /// let report = keyward::conformance::run_some(&open, |check| check.name.starts_with("threads_"));
 /// report.assert_passes();
 /// ```
-#[must_use]
 pub fn run_some(make: &dyn Fn() -> Box<dyn Store>, chosen: impl Fn(&Check) -> bool) -> Report {
     let mut report = Report::default();
     for check in checks().iter().filter(|check| chosen(check)) {
@@ -110,7 +108,6 @@ pub fn run_some(make: &dyn Fn() -> Box<dyn Store>, chosen: impl Fn(&Check) -> bo
 
 /// Runs all checks on a store that waits without blocking. No reactor is run here: where the store's futures need one,
 /// `make` brings it along and leaves it running.
-#[must_use]
 pub fn run_async<S: AsyncStore + 'static>(make: &dyn Fn() -> S) -> Report {
     run(&|| Box::new(Blocking(make())))
 }

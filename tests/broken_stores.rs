@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use keyward::account::{Account, Counter, How, Kind, OnExpiry, Part, Row, RowEntry};
-use keyward::conformance::{Reopening, run};
+use keyward::conformance::{Reopening, run, run_some};
 use keyward::plan::{Act, Answer, Due, Effect, LimitRecord, Plan, Report, State, Verdict};
 use keyward::store::{Counters, Filter, PartKey, PartsOf, Total, Transaction, transact};
 use keyward::{Amount, LimitId, OpId, Store, StoreError, Subject, Timestamp, When};
@@ -155,14 +155,18 @@ impl<F: Fault> Store for Broken<F> {
     }
 }
 
-/// The suite fails a store with this fault, and these checks do.
+/// The suite fails a store with this fault: these of its checks do.
 #[track_caller]
 fn caught<F: Fault>(make: impl Fn() -> F, by: &[&str]) {
-    let report = run(&|| Box::new(Broken { store: TableStore::default(), fault: make() }));
-    let failed: Vec<&str> = report.failed().iter().map(|failed| failed.check.name).collect();
-    for name in by {
-        assert!(failed.contains(name), "{name} passes a store that it should not; these do not: {failed:?}");
-    }
+    let broken = || -> Box<dyn Store> { Box::new(Broken { store: TableStore::default(), fault: make() }) };
+    assert_caught(&broken, by);
+}
+
+#[track_caller]
+fn assert_caught(make: &dyn Fn() -> Box<dyn Store>, by: &[&str]) {
+    let report = run_some(make, |check| by.contains(&check.name));
+    assert_eq!(report.passed().len() + report.failed().len(), by.len(), "each of {by:?} is a check");
+    assert!(report.passed().is_empty(), "a store that is broken passes {:?}", report.passed());
 }
 
 /// For each fault a store, the one thing that it does wrong, and the checks that find it.
@@ -202,7 +206,7 @@ faults! {
     a_check_and_then_an_act: ["threads_take_exactly_what_the_limit_allows"] {
         fn apply(&self, store: &TableStore, plan: &Plan, now: Timestamp) -> Result<Verdict> {
             let mut verdict = None;
-            store.transaction(|tables| {
+            let _ = store.transaction(|tables| {
                 verdict = Some(transact(tables, plan, now)?);
                 Ok(Verdict::More)
             })?;
@@ -458,7 +462,8 @@ faults! {
     an_error_that_is_not_rolled_back: ["an_invalid_plan_changes_nothing"] {
         fn apply(&self, store: &TableStore, plan: &Plan, now: Timestamp) -> Result<Verdict> {
             let mut reports = plan.clone();
-            (reports.takes.clear(), reports.picks.clear());
+            reports.takes.clear();
+            reports.picks.clear();
             let verdict = store.transaction(|tables| transact(tables, plan, now))?;
             if matches!(verdict, Verdict::Invalid { .. }) {
                 let _ = store.transaction(|tables| transact(tables, &reports, now))?;
@@ -676,9 +681,7 @@ fn numbers_of_limits_that_come_again_after_a_restart() {
             Ok(Box::new(Broken { store: file.clone(), fault: Forgetful(AtomicU32::new(0)) }))
         }))
     };
-    let report = run(&make);
-    let failed: Vec<&str> = report.failed().iter().map(|failed| failed.check.name).collect();
-    assert!(failed.contains(&"limits_keep_their_numbers"), "{failed:?}");
+    assert_caught(&make, &["limits_keep_their_numbers"]);
     let in_one_run = || Forgetful(AtomicU32::new(0));
     run(&|| Box::new(Broken { store: TableStore::default(), fault: in_one_run() })).assert_passes();
 }
@@ -709,7 +712,5 @@ fn an_answer_that_only_one_connection_knows() {
             Ok(Box::new(Broken { store: file.clone(), fault: Cached(Arc::default()) }))
         }))
     };
-    let report = run(&make);
-    let failed: Vec<&str> = report.failed().iter().map(|failed| failed.check.name).collect();
-    assert!(failed.contains(&"the_same_again_gets_the_first_answer"), "{failed:?}");
+    assert_caught(&make, &["the_same_again_gets_the_first_answer"]);
 }

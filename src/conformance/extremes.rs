@@ -51,18 +51,18 @@ pub(super) fn the_largest_numbers_are_refused_or_kept(store: &dyn Store, now: Ti
     shadow.granted(&plan(now, &[&alice]).under(op("h")?).take(take(open(2), i64::MAX, Act::Hold)?), now)?;
     for act in [Act::Charge, Act::Hold] {
         let more = plan(now, &[&alice]).under(op("more")?).take(take(open(1), 1, act)?);
-        shadow.apply(&more, now)?;
+        let _ = shadow.apply(&more, now)?;
         let more = plan(now, &[&alice]).under(op("more-2")?).take(take(open(2), 1, act)?);
-        shadow.apply(&more, now)?;
+        let _ = shadow.apply(&more, now)?;
         shadow.agree(now)?;
     }
     same!(shadow.spent_and_held(&alice, 1, now)?.0, i64::MAX, "what is spent");
     let more = plan(now, &[&alice])
         .of(op("h")?)
         .report(Report::Raise { to: [(MeterId(2), Amount::MAX)].into_iter().collect() });
-    shadow.apply(&more, now)?;
+    let _ = shadow.apply(&more, now)?;
     let record = [(MeterId(2), Amount::MAX)].into_iter().collect();
-    shadow.apply(&plan(now, &[&alice]).of(op("h")?).report(Report::Record { more: record }), now)?;
+    let _ = shadow.apply(&plan(now, &[&alice]).of(op("h")?).report(Report::Record { more: record }), now)?;
     shadow.agree(now)
 }
 
@@ -139,7 +139,7 @@ pub(super) fn many_limits_of_one_subject_stand_side_by_side(store: &dyn Store, n
         for meter in 1..=40 {
             ask = ask.take(hold(0, lifetime(meter, 100), meter));
         }
-        shadow.apply(&ask, now)?;
+        let _ = shadow.apply(&ask, now)?;
     }
     let end = (1..=40).map(|meter| (meter, 1)).collect::<Vec<_>>();
     shadow.granted(&plan(now, &[&alice]).of(op("call-0")?).report(settle(&end)), now)?;

@@ -272,7 +272,7 @@ pub(super) fn holds_in_shapes_that_forget_are_given_back_where_they_count(
             let then = later(at, wait);
             let used = u32::try_from(wait % 50).unwrap_or(0);
             shadow.granted(&plan(then, &[&alice]).of(op(&name)?).report(settle(&[(meter, used)])), then)?;
-            shadow.apply(&spend(then, &alice, limit, 20), then)?;
+            let _ = shadow.apply(&spend(then, &alice, limit, 20), then)?;
             let held = shadow.spent_and_held(&alice, meter, then)?.1;
             same!(held, 0, "what is held under limit {meter} after a settle {wait} seconds later");
         }

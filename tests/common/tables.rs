@@ -1,5 +1,5 @@
 //! A small and complete store: tables in memory behind one lock, with an undo log for what is not carried out.
-#![allow(dead_code, reason = "each test uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -42,7 +42,9 @@ impl Tables {
             self.open.remove(was);
         }
         self.undo.push(Box::new(move |tables| {
-            is.iter().for_each(|is| drop(tables.open.remove(is)));
+            if let Some(is) = is {
+                tables.open.remove(&is);
+            }
             tables.open.extend(was);
             match old {
                 Some(old) => drop(tables.parts.insert(key, old)),
@@ -115,7 +117,7 @@ impl Transaction for Tables {
         for part in &changes.parts {
             self.put_part(part.clone());
         }
-        for answer in &changes.answer {
+        if let Some(answer) = &changes.answer {
             let (op, old) = (answer.op.clone(), self.answers.insert(answer.op.clone(), answer.clone()));
             assert!(old.is_none(), "an answer is given once");
             self.undo.push(Box::new(move |tables| drop(tables.answers.remove(&op))));
