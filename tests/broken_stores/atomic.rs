@@ -3,7 +3,7 @@
 use keyward::account::{Account, Counter, How};
 use keyward::plan::{Answer, Due, Plan, Report, State, Verdict};
 use keyward::store::{Transaction, transact};
-use keyward::{Amount, OpId, Store, Subject, Timestamp, When};
+use keyward::{Amount, OpId, Subject, Timestamp, When};
 
 use crate::frame::{Fault, Result, caught, faults};
 use crate::tables::{TableStore, Tables};

@@ -1,7 +1,7 @@
 //! Faults in reading, and in the ledger's compaction.
 
 use keyward::account::{Account, Part, Row};
-use keyward::store::{Filter, PartKey, PartsOf, Transaction};
+use keyward::store::{Filter, PartKey, PartsOf};
 use keyward::{Store, Subject, Timestamp};
 
 use crate::frame::{Fault, caught, faults};
