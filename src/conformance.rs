@@ -246,6 +246,7 @@ list! {
     limits::a_reset_counts_from_nothing: "a reset meter counts from nothing, and old holds do not disturb it",
     limits::a_forgotten_account_is_gone_and_its_rows_stay: "a forgotten account is gone, its parts end, its rows stay",
     limits::a_late_settle_of_a_forgotten_account_moves_nothing: "a settle of a forgotten account moves nothing in its successor",
+    limits::a_forgotten_epoch_is_never_used_again: "a successor begins in an epoch that no account before it has seen",
     limits::forgetting_ends_every_part_of_an_account: "however many parts an account has, forgetting ends all of them",
     reading::accounts_are_listed_once_in_order: "accounts come in order, each once, whatever the page",
     reading::parts_are_listed_once_in_order: "parts come in order, each once, whatever is asked for",

@@ -145,6 +145,20 @@ pub(super) fn a_late_settle_of_a_forgotten_account_moves_nothing(store: &dyn Sto
     shadow.proved(now)
 }
 
+/// An account had been reset before it was forgotten, and its successor began in the epoch that this had opened.
+pub(super) fn a_forgotten_epoch_is_never_used_again(store: &dyn Store, now: Timestamp) -> Outcome {
+    let alice = key("alice")?;
+    let mut shadow = Shadow::of(store);
+    shadow.granted(&plan(now, &[&alice]).take(charge(0, lifetime(1, 10), 1)), now)?;
+    shadow.granted(&plan(now, &[&alice]).report(Report::Reset { account: 0, meter: MeterId(1) }), now)?;
+    shadow.granted(&plan(now, &[&alice]).under(op("old")?).take(hold(0, lifetime(1, 10), 4)), now)?;
+    shadow.granted(&plan(now, &[&alice]).report(Report::Forget { account: 0 }), now)?;
+    shadow.granted(&plan(now, &[&alice]).under(op("new")?).take(hold(0, lifetime(1, 10), 7)), now)?;
+    shadow.granted(&plan(now, &[&alice]).of(op("old")?).report(settle(&[(1, 4)])), now)?;
+    same!(shadow.spent_and_held(&alice, 1, now)?, (0, 7), "what the successor has spent and holds");
+    shadow.proved(now)
+}
+
 pub(super) fn forgetting_ends_every_part_of_an_account(store: &dyn Store, now: Timestamp) -> Outcome {
     let (alice, bob) = (key("alice")?, key("bob")?);
     let mut shadow = Shadow::of(store);

@@ -30,7 +30,7 @@ impl Model {
                 before.get_or_insert_with(|| self.clone());
                 self.save(&state);
                 state.saved();
-                for loaded in &mut state.accounts {
+                for loaded in state.accounts.iter_mut().filter(|it| it.due.next.is_some_and(|next| next <= now)) {
                     loaded.due = self.due(&loaded.subject, now);
                 }
                 continue;
@@ -75,7 +75,9 @@ impl Model {
         }
         for subject in subjects {
             let mut loaded = Loaded::new(subject.clone(), self.accounts.get(&subject).cloned().unwrap_or_default());
-            loaded.due = self.due(&subject, now);
+            if loaded.account.earliest <= now {
+                loaded.due = self.due(&subject, now);
+            }
             state.accounts.push(loaded);
         }
         for report in &plan.reports {

@@ -10,7 +10,7 @@ use crate::tables::{TableStore, Tables};
 
 faults! {
     /// Whoever took a name that was free again was charged for calls of its predecessor.
-    an_epoch_that_is_not_raised: ["a_late_settle_of_a_forgotten_account_moves_nothing"] {
+    an_epoch_that_is_not_raised: ["a_late_settle_of_a_forgotten_account_moves_nothing", "a_forgotten_epoch_is_never_used_again"] {
         fn counters(&self, tables: &mut Tables) -> Counters {
             let mut counters = tables.counters().unwrap();
             counters.epoch = 0;
