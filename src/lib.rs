@@ -5,6 +5,9 @@
 pub mod account;
 pub mod amount;
 pub mod budget;
+#[cfg(feature = "conformance")]
+#[cfg_attr(docsrs, doc(cfg(feature = "conformance")))]
+pub mod conformance;
 pub mod error;
 pub mod id;
 pub mod keyed;
