@@ -8,6 +8,7 @@
 mod hold;
 mod ledger;
 mod meter;
+mod room;
 mod rule;
 
 pub use hold::{Audit, Context, Entry, How, OnExpiry, Part};
