@@ -562,7 +562,7 @@ impl World {
             match &kept.counter {
                 Counter::Balance(balance) => assert_eq!(balance.units, meter.units),
                 Counter::Tally { tally, .. } => {
-                    assert_eq!((tally.start.as_micros(), kept.claimed), (meter.start, meter.claimed))
+                    assert_eq!((tally.start.as_micros(), kept.claimed), (meter.start, meter.claimed));
                 }
                 _ => {}
             }

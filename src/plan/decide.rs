@@ -6,9 +6,7 @@ use super::report::Lookup;
 use super::{
     Act, Blocked, Denial, Due, Effect, Firm, Grant, Loaded, Pick, Plan, Ready, Report, State, Take, Taken, Verdict,
 };
-use crate::account::{
-    Audit, Counter, Entry, How, Kernel, Kind, Meter, MeterId, MeterRow, Moved, OnExpiry, Part, Row, RowEntry, Rule,
-};
+use crate::account::{Audit, Counter, Entry, How, Kind, MeterId, MeterRow, OnExpiry, Part, RowEntry};
 use crate::amount::{Amount, Cap};
 use crate::error::Error;
 use crate::id::OpId;
@@ -400,60 +398,6 @@ impl Desk<'_> {
         }
         self.touched(ready.account);
         Ok(())
-    }
-
-    /// The meter of a rule, brought to where it stands now; a fresh one if the account has none.
-    pub(super) fn meter(&mut self, account: u16, rule: &Rule) -> Result<&mut Meter, Stop> {
-        if matches!(rule.kernel, Kernel::Leak { burst: Amount::ZERO, .. }) || rule.meter == MeterId::HEALTH {
-            return Err(invalid("rule", format!("{rule:?}"), "a burst of at least 1, and a meter that counts").into());
-        }
-        let (epoch, now) = (self.state.counters.epoch, self.now);
-        let Some(loaded) = self.state.accounts.get_mut(usize::from(account)) else { return Err(no_account(account)) };
-        let meters = &mut loaded.account.meters;
-        let place = meters.iter().position(|meter| meter.id == rule.meter);
-        let (place, moved) = match place {
-            Some(place) => (place, meters.get_mut(place).map_or(Moved::Nothing, |meter| meter.advance(rule, now))),
-            None => {
-                meters.push(Meter::fresh(rule, epoch));
-                (meters.len() - 1, Moved::Afresh)
-            }
-        };
-        if moved != Moved::Nothing {
-            self.balance_moved(account, place, moved);
-        }
-        let found = self.state.accounts.get_mut(usize::from(account)).and_then(|l| l.account.meters.get_mut(place));
-        found.ok_or_else(|| no_account(account))
-    }
-
-    /// A balance that is new, or was refilled, is saved whatever becomes of the plan: time alone did it.
-    fn balance_moved(&mut self, account: u16, place: usize, moved: Moved) {
-        let Some(loaded) = self.state.accounts.get_mut(usize::from(account)) else { return };
-        let Some(meter) = loaded.account.meters.get(place) else { return };
-        let Counter::Balance(balance) = &meter.counter else { return };
-        loaded.changed = true;
-        // The first row of an epoch says what it began with, so that its rows add up to what is there.
-        let whole = balance.units.unwrap_or(0);
-        let (kind, came) = match moved {
-            Moved::Refilled { epoch, .. } if epoch != balance.epoch => (Kind::Refill, whole),
-            Moved::Refilled { by, .. } => (Kind::Refill, by),
-            Moved::Afresh | Moved::Nothing => (Kind::Set, whole),
-        };
-        if meter.audit == Audit::Rows {
-            let row = MeterRow {
-                kind,
-                account: loaded.subject.clone(),
-                meter: meter.id,
-                window: Timestamp::EPOCH,
-                epoch: balance.epoch,
-                sequence: 0,
-                spent: came.saturating_neg(),
-            };
-            self.row(self.now, None, RowEntry::Meter(row));
-        }
-    }
-
-    pub(super) fn row(&mut self, at: Timestamp, op: Option<OpId>, entry: RowEntry) {
-        self.state.changes.rows.push(Row { at, op, entry });
     }
 }
 

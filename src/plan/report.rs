@@ -1,19 +1,14 @@
 //! What a plan reports: booked whatever becomes of the rest of it.
 
-use std::sync::Arc;
-
-use super::decide::{Desk, Effects, Stop, invalid, no_account};
-use super::{Adopt, BalanceChange, Claim, Effect, LimitRecord, Loaded, Report, Verdict};
+use super::decide::{Desk, Effects, Stop, invalid};
+use super::{Adopt, BalanceChange, Claim, Effect, LimitRecord, Report, Verdict};
 use crate::account::{
-    Account, Audit, Context, Counter, Entry, How, Kernel, Kind, Landed, Meter, MeterId, MeterRow, OnExpiry, Part,
-    RowEntry, Rule, UsageRow,
+    Account, Audit, Counter, Entry, How, Kernel, Kind, Meter, MeterId, MeterRow, OnExpiry, Part, RowEntry, Rule,
 };
-use crate::amount::{Amount, Cap};
-use crate::error::Error;
-use crate::id::{LimitId, OpId, Subject};
+use crate::amount::Amount;
+use crate::id::LimitId;
 use crate::quota::Balance;
 use crate::time::{Length, Timestamp};
-use crate::usage::Usage;
 
 /// Amounts by meter.
 pub(super) trait Lookup {
@@ -374,176 +369,6 @@ impl Desk<'_> {
         self.changed = true;
         self.row(at, op, RowEntry::Forgotten { account: subject });
         Ok(Effect::Forgotten)
-    }
-
-    /// Ends what an entry holds, and writes the row of it.
-    pub(super) fn end_entry(
-        &mut self,
-        op: &OpId,
-        account: &Subject,
-        sequence: u16,
-        entry: &mut Entry,
-        actual: Amount,
-        (kind, at): (Kind, Timestamp),
-    ) -> Result<Landed, Stop> {
-        let landed = self.in_meter(account, entry, |meter| meter.settle(entry, actual, at))?;
-        entry.amount = actual;
-        self.entry_row(op, account, sequence, entry, actual.get(), (kind, at));
-        Ok(landed)
-    }
-
-    /// Moves what an ended entry has booked to another amount, and writes the row of it.
-    fn amend_entry(
-        &mut self,
-        op: &OpId,
-        account: &Subject,
-        sequence: u16,
-        entry: &mut Entry,
-        to: Amount,
-        kind: Kind,
-    ) -> Result<Landed, Stop> {
-        let (now, by) = (self.now, to.get().saturating_sub(entry.amount.get()));
-        let landed = self.in_meter(account, entry, |meter| meter.amend(entry, by, now))?;
-        entry.amount = to;
-        self.entry_row(op, account, sequence, entry, by, (kind, now));
-        Ok(landed)
-    }
-
-    fn raise_entry(&mut self, account: &Subject, entry: &mut Entry, by: Amount) -> Result<Landed, Stop> {
-        let now = self.now;
-        let landed = self.in_meter(account, entry, |meter| meter.raise(entry, by, now))?;
-        entry.amount = entry.amount.checked_add(by).unwrap_or(Amount::MAX);
-        Ok(landed)
-    }
-
-    /// Does this to the meter of an entry, if there still is one.
-    fn in_meter(
-        &mut self,
-        account: &Subject,
-        entry: &Entry,
-        change: impl FnOnce(&mut Meter) -> Result<Landed, Error>,
-    ) -> Result<Landed, Stop> {
-        let loaded = self.account_of(account)?;
-        let Some(meter) = loaded.account.meter_mut(entry.meter) else { return Ok(Landed::Elsewhere) };
-        let landed = change(meter)?;
-        loaded.changed |= landed != Landed::Elsewhere;
-        Ok(landed)
-    }
-
-    fn entry_row(
-        &mut self,
-        op: &OpId,
-        account: &Subject,
-        sequence: u16,
-        entry: &Entry,
-        spent: i64,
-        (kind, at): (Kind, Timestamp),
-    ) {
-        if entry.audit == Audit::Rows && spent != 0 {
-            let row = MeterRow {
-                kind,
-                account: account.clone(),
-                meter: entry.meter,
-                window: entry.mark,
-                epoch: entry.epoch,
-                sequence,
-                spent,
-            };
-            self.row(at, Some(op.clone()), RowEntry::Meter(row));
-        }
-    }
-
-    fn booked(&self, account: &Subject, meter: MeterId, held: Amount, booked: Amount, landed: Landed) -> Effect {
-        let loaded = self.state.accounts.iter().find(|loaded| loaded.subject == *account);
-        let cap = loaded.and_then(|loaded| loaded.account.meter(meter)).map_or(Cap::Unlimited, |meter| meter.cap);
-        let spent = match landed {
-            Landed::Here(spent) => Some(spent),
-            Landed::Elsewhere => None,
-        };
-        Effect::Booked { meter, held, booked, spent, cap }
-    }
-
-    /// The row of what the plan says was used, which is written once, however many of its reports say so.
-    fn used_row(&mut self, kind: Kind, instead_of: Option<Usage>) {
-        let Some(used) = self.plan.used.as_ref().filter(|_| !self.told) else { return };
-        (self.told, self.changed) = (true, true);
-        let known = self.state.parts.iter().find_map(|part| part.context.clone());
-        let context = self.plan.context.clone().or(known);
-        let op = self.plan.hold.clone();
-        let row = UsageRow { kind, context, usage: used.usage.clone(), instead_of, outcome: used.outcome };
-        self.row(self.now, op, RowEntry::Usage(row));
-    }
-
-    pub(super) fn usage_row(
-        &mut self,
-        kind: Kind,
-        at: Timestamp,
-        op: Option<OpId>,
-        context: Option<Arc<Context>>,
-        usage: Usage,
-        instead_of: Option<Usage>,
-    ) {
-        let outcome = self.plan.used.as_ref().filter(|_| kind != Kind::Expire).and_then(|used| used.outcome);
-        self.row(at, op, RowEntry::Usage(UsageRow { kind, context, usage, instead_of, outcome }));
-    }
-
-    /// Writes a part over what is known of it.
-    pub(super) fn save_part(&mut self, part: Part) {
-        self.changed = true;
-        if let Some(known) = self.state.parts.iter_mut().find(|known| known.is(&part)) {
-            known.clone_from(&part);
-        }
-        let changes = &mut self.state.changes.parts;
-        match changes.iter_mut().find(|known| known.is(&part)) {
-            Some(known) => *known = part,
-            None => changes.push(part),
-        }
-    }
-
-    pub(super) fn closed(&mut self, account: &Subject) {
-        if let Some(loaded) = self.state.accounts.iter_mut().find(|loaded| loaded.subject == *account) {
-            loaded.account.closed();
-            loaded.changed = true;
-        }
-    }
-
-    fn account_of(&mut self, subject: &Subject) -> Result<&mut Loaded, Stop> {
-        let found = self.state.accounts.iter_mut().find(|loaded| loaded.subject == *subject);
-        found.ok_or_else(|| Error::invalid("state.accounts", subject, "loaded with the part that is in it").into())
-    }
-
-    pub(super) fn loaded(&mut self, account: u16) -> Result<&mut Loaded, Stop> {
-        let named = usize::from(account) < self.plan.accounts.len();
-        self.state.accounts.get_mut(usize::from(account)).filter(|_| named).ok_or_else(|| no_account(account))
-    }
-
-    pub(super) fn account(&mut self, account: u16) -> Result<&Account, Stop> {
-        Ok(&self.loaded(account)?.account)
-    }
-
-    pub(super) fn account_subject(&self, account: u16) -> Result<Subject, Stop> {
-        let place = self.plan.accounts.get(usize::from(account));
-        Ok(place.ok_or_else(|| no_account(account))?.subject.clone())
-    }
-
-    /// The meter that is a key's health, a fresh one if the account has none.
-    pub(super) fn health(&mut self, account: u16) -> Result<&mut Meter, Stop> {
-        let meters = &mut self.loaded(account)?.account.meters;
-        let place = match meters.iter().position(|meter| meter.id == MeterId::HEALTH) {
-            Some(place) => place,
-            None => {
-                meters.push(Meter::health());
-                meters.len() - 1
-            }
-        };
-        meters.get_mut(place).ok_or_else(|| no_account(account))
-    }
-
-    pub(super) fn touched(&mut self, account: u16) {
-        self.changed = true;
-        if let Some(loaded) = self.state.accounts.get_mut(usize::from(account)) {
-            loaded.changed = true;
-        }
     }
 }
 

@@ -578,9 +578,9 @@ impl Model {
                 let held = self.uses[one].n;
                 let n = said(self.uses[one].limit).unwrap_or(held);
                 if end.is_none() {
-                    self.end_use(one, n, now)
+                    self.end_use(one, n, now);
                 } else {
-                    self.amend(one, n, now)
+                    self.amend(one, n, now);
                 }
                 told.push(self.told(one, held, n, now));
             }
