@@ -10,7 +10,7 @@ use keyward::{Error, Length, Timestamp};
 
 fn main() -> Result<(), Error> {
     let now: Timestamp = std::env::args().nth(1).as_deref().unwrap_or("2026-03-08T05:30:00Z").parse()?;
-    println!("{:36}  {:22}{:22}resets in", format!("at {now}"), "start", "end");
+    println!("{:42}  {:22}{:22}resets in", format!("at {now}"), "start", "end");
     for (name, schedule) in schedules()? {
         row(&name, schedule.window(now), now);
     }
@@ -55,8 +55,8 @@ fn schedules() -> Result<Vec<(String, Schedule)>, Error> {
 
 fn row(name: &str, window: Window, now: Timestamp) {
     match window.resets_at() {
-        Some(end) => println!("{name:36}  {:22}{end:22}{}", window.start, rounded(window.reset_in(now))),
-        None => println!("{name:36}  {:22}{:22}", "-", "never"),
+        Some(end) => println!("{name:42}  {:22}{end:22}{}", window.start, rounded(window.reset_in(now))),
+        None => println!("{name:42}  {:22}{:22}", "-", "never"),
     }
 }
 

@@ -307,10 +307,24 @@ impl Limiter {
         if let Kind::Meter { .. } = self.kind {
             return meter::see(state, self.cap, self.length, now);
         }
-        let buckets = state.buckets(self.length).at(self.length, now);
+        if now < state.until && state.rest >= 0 {
+            self.see_buckets(state.buckets(self.length), now)
+        } else {
+            self.see_later(state, now)
+        }
+    }
+
+    #[inline]
+    fn see_buckets(&self, buckets: Buckets, now: Timestamp) -> Seen {
         let count = units(buckets.current);
         let used = if self.kind == Kind::Fixed { count } else { buckets.sliding(self.length, now) };
         Seen { until: buckets.end, count, rest: buckets.previous.get(), used }
+    }
+
+    /// Once per bucket; kept apart so that every other time is quick.
+    #[inline(never)]
+    fn see_later(&self, state: &State, now: Timestamp) -> Seen {
+        self.see_buckets(state.buckets(self.length).at(self.length, now), now)
     }
 
     #[inline]

@@ -172,6 +172,13 @@ pub enum Report {
         /// What is said.
         report: pool::Report,
     },
+    /// Something is written down about a key.
+    Note {
+        /// Which of the plan's accounts is the key's.
+        account: u16,
+        /// What is written down.
+        note: Box<pool::Note>,
+    },
     /// The store learns of a limit and its schedule, and gives it a number and a generation.
     Adopt {
         /// The limit.
@@ -233,7 +240,8 @@ pub struct Plan {
     pub hold: Option<OpId>,
     /// How long holds live that this plan takes.
     pub life: Length,
-    /// What the caller knows of the operation's parts, for a store that has forgotten them since they expired.
+    /// What the caller knows of the operation's parts, for a store that has forgotten them since they expired. Their
+    /// accounts are among those that the plan names.
     pub known: Vec<Part>,
     /// The accounts that the plan names; everything else says which of them by its place here.
     pub accounts: SmallVec<[Place; 4]>,

@@ -139,6 +139,44 @@ pub enum Report {
     Rotate,
 }
 
+/// What a provider last said about one of its own limits on the key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct ProviderWindow {
+    /// The provider's name for it: `requests`, `input-tokens`, `five_hour`.
+    pub name: String,
+    /// How much it allows, if that was said.
+    pub limit: Option<u64>,
+    /// How much is left, if that was said.
+    pub remaining: Option<u64>,
+    /// When it begins anew, if that was said.
+    pub resets: Option<Timestamp>,
+}
+
+/// What is written down about a key, for people and for choosing among keys. It decides nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+pub struct Notes {
+    /// What people call the key.
+    pub name: Option<String>,
+    /// The last error, without anything secret.
+    pub error: Option<String>,
+    /// What its provider last said, one for each of the provider's limits.
+    pub windows: Vec<ProviderWindow>,
+}
+
+/// A change of the [`Notes`] in which what is absent stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+pub struct Note {
+    /// `Some(None)` takes the name away.
+    pub name: Option<Option<String>>,
+    /// `Some(None)` clears the error.
+    pub error: Option<Option<String>>,
+    /// Each replaces what was known of the same limit.
+    pub windows: Vec<ProviderWindow>,
+}
+
 /// What keeps a key from being used, apart from a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -187,6 +225,8 @@ pub struct Health {
     pub last_used: Option<Timestamp>,
     /// When it was last rate limited.
     pub last_limited: Option<Timestamp>,
+    /// What is written down about it.
+    pub notes: Notes,
 }
 
 /// What a key is, for a status page.
@@ -255,6 +295,31 @@ impl Health {
             Report::Disable => self.disabled = self.disabled.or(Some(now)),
             Report::Enable => self.disabled = None,
             Report::Rotate => self.renew(now),
+        }
+    }
+
+    /// Writes down what the note says, and keeps the rest.
+    ///
+    /// ```
+    /// use keyward::pool::{Health, Note};
+    /// let mut key = Health::default();
+    /// key.note(&Note { name: Some(Some("backup".to_owned())), ..Note::default() });
+    /// key.note(&Note { error: Some(Some("overloaded".to_owned())), ..Note::default() });
+    /// assert_eq!(key.notes.name.as_deref(), Some("backup"));
+    /// ```
+    pub fn note(&mut self, note: &Note) {
+        let Note { name, error, windows } = note;
+        if let Some(name) = name {
+            self.notes.name.clone_from(name);
+        }
+        if let Some(error) = error {
+            self.notes.error.clone_from(error);
+        }
+        for window in windows {
+            match self.notes.windows.iter_mut().find(|known| known.name == window.name) {
+                Some(known) => known.clone_from(window),
+                None => self.notes.windows.push(window.clone()),
+            }
         }
     }
 

@@ -21,20 +21,7 @@
 
 use crate::amount::Amount;
 use crate::error::Error;
-
-/// A date where a refill counts its days: plain numbers, worked out by whoever knows the zone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Civil {
-    /// Days since 1970-01-01.
-    pub day: i64,
-    /// Months since January 1970.
-    pub month: i64,
-    /// The day of the month, from 1.
-    pub day_of_month: u8,
-    /// How many days this month has.
-    pub month_length: u8,
-}
+pub use crate::window::Civil;
 
 /// How often a balance is refilled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,6 +73,21 @@ pub struct Refill {
     pub every: Every,
     /// Which of the two.
     pub policy: RefillPolicy,
+}
+
+impl Refill {
+    /// Refuses a day that no month has.
+    ///
+    /// # Errors
+    /// `refill.day`, if it is not from 1 to 31.
+    pub fn check(&self) -> Result<(), Error> {
+        match self.every {
+            Every::Month { day } if !(1..=31).contains(&day) => {
+                Err(Error::invalid("refill.day", day, "a day from 1 to 31"))
+            }
+            Every::Month { .. } | Every::Day => Ok(()),
+        }
+    }
 }
 
 /// A change of a balance in which what is absent stays as it is.
@@ -257,11 +259,7 @@ impl Balance {
             if !limited {
                 return Err(Error::invalid("refill", format!("{refill:?}"), "a balance that is not unlimited"));
             }
-            if let Every::Month { day } = refill.every {
-                if !(1..=31).contains(&day) {
-                    return Err(Error::invalid("refill.day", day, "a day from 1 to 31"));
-                }
-            }
+            refill.check()?;
         }
         if let Some(units) = patch.units {
             self.set(units);

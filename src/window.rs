@@ -32,7 +32,7 @@ pub use calendar::{Calendar, CalendarBuilder, TimeOfDay, Unit, Weekday};
 pub use first_use::{FirstUse, FirstUseState, Follow};
 pub use period::{OldName, Period};
 pub use schedule::{Memo, Schedule};
-pub use zone::Zone;
+pub use zone::{Civil, Zone};
 
 use std::fmt;
 use std::time::Duration;

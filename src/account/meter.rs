@@ -188,34 +188,44 @@ impl Meter {
     /// Brings it to where it stands under this rule: a newer window, a newer schedule, refills that are due.
     ///
     /// A rule of an older generation changes nothing: it is charged to the cycle that is there, by its limits.
-    pub(crate) fn advance(&mut self, rule: &Rule) -> Moved {
+    /// A newer schedule starts it afresh, unless it is a balance: what was bought, and what is owed, outlives every edit.
+    pub(crate) fn advance(&mut self, rule: &Rule, now: Timestamp) -> Moved {
         if rule.generation < self.generation {
-            self.follow_up(&rule.kernel);
+            self.follow_up(&rule.kernel, now);
             return Moved::Nothing;
         }
-        if rule.generation > self.generation || !self.counts_by(&rule.kernel) {
+        let newer = rule.generation > self.generation;
+        let is_balance = matches!(self.counter, Counter::Balance(_));
+        if !self.counts_by(&rule.kernel) || (newer && !is_balance) {
             *self = Self::fresh(rule, self.epoch().wrapping_add(1));
             return Moved::Afresh;
         }
-        if !matches!(self.counter, Counter::Balance(_)) {
+        self.generation = rule.generation;
+        if !is_balance {
             self.cap = rule.cap;
         }
         match (&mut self.counter, rule.kernel) {
-            (Counter::Tally { tally, ends }, Kernel::Tumble { window }) if window.start > tally.start => {
-                self.claimed = 0;
+            (Counter::Tally { tally, ends }, Kernel::Tumble { window }) if window.start >= tally.start => {
+                // An older schedule may have left another end behind.
                 *ends = window.end;
-                tally.roll(window);
+                if window.start > tally.start {
+                    self.claimed = 0;
+                    tally.roll(window);
+                }
             }
             (Counter::Sliding { length, .. }, Kernel::Sliding { length: new }) => *length = new,
             (Counter::Rolling { slices, .. }, Kernel::Rolling(new)) => *slices = new,
             (Counter::Leak { length, burst, .. }, Kernel::Leak { length: new, burst: most }) => {
                 (*length, *burst) = (new, most);
             }
-            (Counter::Balance(balance), Kernel::Balance { today, .. }) => {
-                let epoch = balance.epoch;
-                match balance.catch_up(today) {
-                    0 => {}
-                    by => return Moved::Refilled { by, epoch },
+            (Counter::Balance(balance), Kernel::Balance { today, refill }) => {
+                let (epoch, by) = (balance.epoch, balance.catch_up(today));
+                if newer && balance.units.is_some() && balance.refill != refill {
+                    balance.covered = refill.map_or(0, |refill| refill.every.period(today));
+                    balance.refill = refill;
+                }
+                if by != 0 {
+                    return Moved::Refilled { by, epoch };
                 }
             }
             // A window of first use moves on with the grant that opens the next.
@@ -225,11 +235,16 @@ impl Meter {
     }
 
     /// Where nobody with the newer schedule has come since the cycle ended, what follows it is charged.
-    fn follow_up(&mut self, kernel: &Kernel) {
-        if let (Counter::Tally { tally, ends }, Kernel::Tumble { window }) = (&mut self.counter, kernel) {
-            if *ends <= window.start {
+    fn follow_up(&mut self, kernel: &Kernel, now: Timestamp) {
+        let end = match kernel {
+            Kernel::Tumble { window } => window.end,
+            Kernel::FirstUse(first_use) => now.saturating_add(first_use.length),
+            _ => return,
+        };
+        if let Counter::Tally { tally, ends } = &mut self.counter {
+            if *ends <= now && *ends < end {
                 *tally = Tally::since(*ends);
-                *ends = window.end;
+                *ends = end;
                 self.claimed = 0;
             }
         }
@@ -282,7 +297,8 @@ impl Meter {
             return None;
         }
         let ends = window.map(|window| window.end);
-        let alone = Tally { spent: Amount::ZERO, held: Amount::ZERO, ..tally }.has_room(self.cap, need);
+        let (have, held) = if window.is_some() { (tally.spent, tally.held) } else { (Amount::ZERO, Amount::ZERO) };
+        let alone = self.cap != Cap::At(Amount::ZERO) && Tally::since(tally.start).has_room(self.cap, need);
         let unheld = Tally { held: Amount::ZERO, ..tally }.has_room(self.cap, need);
         let when = match ends {
             Some(end) if alone && unheld && rule.on_expiry == OnExpiry::Release => {
@@ -294,17 +310,17 @@ impl Meter {
             _ => When::Never,
         };
         let window_end = ends.filter(|end| *end < Timestamp::MAX);
-        Some(Short { need, have: tally.spent, held: tally.held, cap: self.cap, window_end, when })
+        Some(Short { need, have, held, cap: self.cap, window_end, when })
     }
 
-    /// What counts now, and in which window; `None` if none is open and none may open.
+    /// What counts now, and in which window; `None` if none is open and none may open, and what counted last is kept.
     fn open(&self, tally: &Tally, ends: Timestamp, rule: &Rule, now: Timestamp) -> (Tally, Option<Window>) {
         match rule.kernel {
             Kernel::FirstUse(first_use) if rule.generation >= self.generation => {
                 match first_use.at_grant(first_use_state(tally.start), now) {
                     Some(window) if window.start == tally.start => (*tally, Some(window)),
                     Some(window) => (Tally::since(window.start), Some(window)),
-                    None => (Tally::since(tally.start), None),
+                    None => (*tally, None),
                 }
             }
             _ => (*tally, Some(Window { start: tally.start, end: ends })),
@@ -470,11 +486,37 @@ impl Meter {
         }
     }
 
-    /// What is spent and held together, as far as an amount can say it.
-    pub(crate) fn total(&self, now: Timestamp) -> Amount {
+    /// How far what is spent and held lies above the limit.
+    pub(crate) fn over(&self, now: Timestamp) -> Amount {
+        let above = |used: Amount, cap: Cap| if let Cap::At(most) = cap { used.above(most) } else { Amount::ZERO };
         match &self.counter {
-            Counter::Tally { tally, .. } => tally.used().unwrap_or(Amount::MAX),
-            _ => self.spent(now),
+            Counter::Tally { tally, .. } => above(tally.used().unwrap_or(Amount::MAX), self.cap),
+            Counter::Sliding { state, .. } | Counter::Leak { state, .. } => {
+                above(self.limiter().used(state, now), self.limiter().limit())
+            }
+            Counter::Rolling { .. } => above(self.spent(now), self.cap),
+            Counter::Balance(balance) => {
+                let owed = balance.available().map_or(0, i64::saturating_neg);
+                Amount::from_i64(owed).unwrap_or_default()
+            }
+            Counter::Health(_) => Amount::ZERO,
+        }
+    }
+
+    /// What a use by this rule could still ask for, and until when that is counted.
+    pub(crate) fn left(&self, rule: &Rule, now: Timestamp) -> (Option<Amount>, Option<Timestamp>) {
+        match &self.counter {
+            Counter::Tally { tally, ends } => match self.open(tally, *ends, rule, now) {
+                (open, Some(window)) => (open.remaining(self.cap), window.resets_at()),
+                (_, None) => (Some(Amount::ZERO), None),
+            },
+            Counter::Sliding { state, .. } => {
+                let end = Some(state.until()).filter(|until| now < *until);
+                let opened = || self.limiter().peek(state, Amount::ZERO, now).mark().map(|mark| mark.at);
+                (self.remaining(now), end.or_else(opened))
+            }
+            Counter::Rolling { slices, ring, .. } => (self.remaining(now), Some(ring.end_at(*slices, now))),
+            Counter::Leak { .. } | Counter::Balance(_) | Counter::Health(_) => (self.remaining(now), None),
         }
     }
 

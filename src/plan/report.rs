@@ -43,6 +43,13 @@ impl Desk<'_> {
                     effects.push(Effect::Health(health.standing(now)));
                     self.touched(*account);
                 }
+                Report::Note { account, note } => {
+                    let now = self.now;
+                    let Counter::Health(health) = &mut self.health(*account)?.counter else { continue };
+                    health.note(note);
+                    effects.push(Effect::Health(health.standing(now)));
+                    self.touched(*account);
+                }
                 Report::Adopt { limit, schedule, how } => effects.push(self.adopt(limit, schedule, *how)),
                 Report::Forget { account } => effects.push(self.forget(*account)?),
             }
@@ -83,55 +90,52 @@ impl Desk<'_> {
             let Some(mut part) = self.state.parts.get(place).cloned() else { continue };
             let kind = match part.end {
                 None => Kind::Settle,
+                Some((how, _)) if self.was_followed(&part, account) => {
+                    effects.push(Effect::Already(how));
+                    continue;
+                }
                 Some((How::Settled, _)) => {
-                    self.same_again(&part, actual)?;
+                    same_again(&part, actual)?;
                     effects.push(Effect::Already(How::Settled));
                     continue;
                 }
                 Some((how, _)) => {
-                    let charged = part.entries.iter().any(|entry| entry.on_expiry == OnExpiry::Charge);
-                    if how == How::Expired && charged && part.context.is_some() {
+                    if how == How::Expired && part.charges() && part.context.is_some() {
                         before = part.context.as_ref().map(|context| context.estimate.clone());
                     }
                     Kind::Adjust
                 }
             };
-            for entry in &mut part.entries {
-                let (held, used) = (entry.amount, actual.of(entry.meter).unwrap_or(entry.amount));
+            for place in 0..part.entries.len() {
+                let Some(mut entry) = part.entries.get(place).copied() else { continue };
+                let held = entry.amount;
+                let used = actual.of(entry.meter).map_or(held, |used| part.share(place, used));
                 let landed = match kind {
                     Kind::Settle => {
-                        self.end_entry(&part.op, &part.account, part.sequence, entry, used, (kind, self.now))?
+                        self.end_entry(&part.op, &part.account, part.sequence, &mut entry, used, (kind, self.now))?
                     }
-                    _ => self.amend_entry(&part.op, &part.account, part.sequence, entry, used, kind)?,
+                    _ => self.amend_entry(&part.op, &part.account, part.sequence, &mut entry, used, kind)?,
                 };
                 effects.push(self.booked(&part.account, entry.meter, held, used, landed));
+                part.put(place, entry);
             }
             if part.is_open() {
                 self.closed(&part.account);
             }
             part.end = Some((How::Settled, self.now));
-            booked = Some(kind);
+            booked = booked.filter(|known| *known == Kind::Settle).or(Some(kind));
             self.save_part(part);
         }
         if let Some(kind) = booked {
-            self.used_row(kind, before);
+            self.used_row(if before.is_some() { Kind::Adjust } else { kind }, before);
         }
         Ok(())
     }
 
-    /// A part that was settled before may be settled again, as long as nothing else is said of it.
-    fn same_again(&self, part: &Part, actual: &impl Lookup) -> Result<(), Stop> {
-        for entry in &part.entries {
-            if let Some(now) = actual.of(entry.meter).filter(|now| *now != entry.amount) {
-                return Err(Verdict::Conflict {
-                    field: format!("settle.meter {} of {:?}", entry.meter.0, part.account),
-                    before: entry.amount.to_string(),
-                    now: now.to_string(),
-                }
-                .into());
-            }
-        }
-        Ok(())
+    /// Whether the operation went on elsewhere after this part had ended, where `account` is all that is looked at.
+    fn was_followed(&self, part: &Part, account: Option<u16>) -> bool {
+        let seen = |other: &&Part| account.is_none() || other.account == part.account;
+        self.state.parts.iter().filter(seen).any(|other| part.was_followed_by(other))
     }
 
     fn release(&mut self, account: Option<u16>, effects: &mut Effects) -> Result<(), Stop> {
@@ -187,26 +191,25 @@ impl Desk<'_> {
         }
         for place in places {
             let Some(mut part) = self.state.parts.get(place).cloned() else { continue };
-            if let Some((How::Settled, _)) = part.end {
-                effects.push(Effect::Already(How::Settled));
+            if let Some((how, _)) = part.end.filter(|(how, _)| *how == How::Settled || self.was_followed(&part, None)) {
+                effects.push(Effect::Already(how));
                 continue;
             }
-            for entry in &mut part.entries {
-                let (held, to) = (entry.amount, to.of(entry.meter).unwrap_or(entry.amount).max(entry.amount));
-                let landed = if part.end.is_none() {
-                    let now = self.now;
-                    let landed = match self.account_of(&part.account)?.account.meter_mut(entry.meter) {
-                        Some(meter) => meter.raise(entry, to.above(held), now)?,
-                        None => Landed::Elsewhere,
-                    };
-                    entry.amount = to;
-                    landed
+            for place in 0..part.entries.len() {
+                let Some(mut entry) = part.entries.get(place).copied().filter(|_| part.is_last(place)) else {
+                    continue;
+                };
+                let held = entry.amount;
+                let by = to.of(entry.meter).map_or(Amount::ZERO, |to| to.above(part.all_of(entry.meter)));
+                let to = held.checked_add(by).ok_or_else(|| invalid("raise", by, "a sum of at most 2^63 - 1"))?;
+                let landed = if part.is_open() {
+                    self.raise_entry(&part.account, &mut entry, by)?
                 } else {
-                    self.amend_entry(&part.op, &part.account, part.sequence, entry, to, Kind::Adjust)?
+                    self.amend_entry(&part.op, &part.account, part.sequence, &mut entry, to, Kind::Adjust)?
                 };
                 effects.push(self.booked(&part.account, entry.meter, held, to, landed));
+                part.put(place, entry);
             }
-            self.account_of(&part.account)?.changed = true;
             self.save_part(part);
         }
         Ok(())
@@ -219,20 +222,24 @@ impl Desk<'_> {
         }
         for place in places {
             let Some(mut part) = self.state.parts.get(place).cloned() else { continue };
-            let ended = part.end.is_some();
-            for entry in &mut part.entries {
+            if let Some((how, _)) = part.end.filter(|_| self.was_followed(&part, None)) {
+                effects.push(Effect::Already(how));
+                continue;
+            }
+            for place in 0..part.entries.len() {
+                let Some(entry) = part.entries.get(place).copied().filter(|_| part.is_last(place)) else { continue };
                 let Some(more) = more.of(entry.meter).filter(|more| !more.is_zero()) else { continue };
-                let before = *entry;
-                let base = if ended { entry.amount } else { Amount::ZERO };
+                // Of a part that is open nothing is booked yet, and its hold stays as it is.
+                let base = if part.is_open() { Amount::ZERO } else { entry.amount };
                 let sum = base.checked_add(more).ok_or_else(|| invalid("record", more, "a sum of at most 2^63 - 1"))?;
-                entry.amount = base;
-                let landed = self.amend_entry(&part.op, &part.account, part.sequence, entry, sum, Kind::Record)?;
+                let mut booked = Entry { amount: base, ..entry };
+                let landed =
+                    self.amend_entry(&part.op, &part.account, part.sequence, &mut booked, sum, Kind::Record)?;
                 effects.push(self.booked(&part.account, entry.meter, base, sum, landed));
-                if !ended {
-                    entry.amount = before.amount;
+                if !part.is_open() {
+                    part.put(place, booked);
                 }
             }
-            self.account_of(&part.account)?.changed = true;
             self.save_part(part);
         }
         self.used_row(Kind::Record, None);
@@ -353,14 +360,16 @@ impl Desk<'_> {
     fn forget(&mut self, account: u16) -> Result<Effect, Stop> {
         let (op, at) = (self.plan.op.clone(), self.now);
         let loaded = self.loaded(account)?;
+        // Later than any epoch that the account has seen, so that nothing of it can be taken for its successor's.
+        let last = loaded.account.meters.iter().map(Meter::epoch).max().unwrap_or(0);
         loaded.account = Account::default();
         loaded.changed = false;
         let subject = loaded.subject.clone();
         for part in self.state.parts.iter_mut().filter(|part| part.account == subject) {
             part.forget(at);
         }
-        self.state.counters.epoch = self.state.counters.epoch.wrapping_add(1);
-        self.state.changes.parts.retain(|part| part.account != subject);
+        self.state.counters.epoch = self.state.counters.epoch.max(last).wrapping_add(1);
+        self.state.changes.parts.retain(|part| part.account != subject || !part.is_open());
         self.state.changes.forgotten.push(subject.clone());
         self.changed = true;
         self.row(at, op, RowEntry::Forgotten { account: subject });
@@ -377,12 +386,7 @@ impl Desk<'_> {
         actual: Amount,
         (kind, at): (Kind, Timestamp),
     ) -> Result<Landed, Stop> {
-        let loaded = self.account_of(account)?;
-        loaded.changed = true;
-        let landed = match loaded.account.meter_mut(entry.meter) {
-            Some(meter) => meter.settle(entry, actual, at)?,
-            None => Landed::Elsewhere,
-        };
+        let landed = self.in_meter(account, entry, |meter| meter.settle(entry, actual, at))?;
         entry.amount = actual;
         self.entry_row(op, account, sequence, entry, actual.get(), (kind, at));
         Ok(landed)
@@ -399,14 +403,30 @@ impl Desk<'_> {
         kind: Kind,
     ) -> Result<Landed, Stop> {
         let (now, by) = (self.now, to.get().saturating_sub(entry.amount.get()));
-        let loaded = self.account_of(account)?;
-        loaded.changed = true;
-        let landed = match loaded.account.meter_mut(entry.meter) {
-            Some(meter) => meter.amend(entry, by, now)?,
-            None => Landed::Elsewhere,
-        };
+        let landed = self.in_meter(account, entry, |meter| meter.amend(entry, by, now))?;
         entry.amount = to;
         self.entry_row(op, account, sequence, entry, by, (kind, now));
+        Ok(landed)
+    }
+
+    fn raise_entry(&mut self, account: &Subject, entry: &mut Entry, by: Amount) -> Result<Landed, Stop> {
+        let now = self.now;
+        let landed = self.in_meter(account, entry, |meter| meter.raise(entry, by, now))?;
+        entry.amount = entry.amount.checked_add(by).unwrap_or(Amount::MAX);
+        Ok(landed)
+    }
+
+    /// Does this to the meter of an entry, if there still is one.
+    fn in_meter(
+        &mut self,
+        account: &Subject,
+        entry: &Entry,
+        change: impl FnOnce(&mut Meter) -> Result<Landed, Error>,
+    ) -> Result<Landed, Stop> {
+        let loaded = self.account_of(account)?;
+        let Some(meter) = loaded.account.meter_mut(entry.meter) else { return Ok(Landed::Elsewhere) };
+        let landed = change(meter)?;
+        loaded.changed |= landed != Landed::Elsewhere;
         Ok(landed)
     }
 
@@ -443,9 +463,10 @@ impl Desk<'_> {
         Effect::Booked { meter, held, booked, spent, cap }
     }
 
-    /// The row of what the plan says was used.
+    /// The row of what the plan says was used, which is written once, however many of its reports say so.
     fn used_row(&mut self, kind: Kind, instead_of: Option<Usage>) {
-        let Some(used) = &self.plan.used else { return };
+        let Some(used) = self.plan.used.as_ref().filter(|_| !self.told) else { return };
+        (self.told, self.changed) = (true, true);
         let known = self.state.parts.iter().find_map(|part| part.context.clone());
         let context = self.plan.context.clone().or(known);
         let op = self.plan.hold.clone();
@@ -524,4 +545,20 @@ impl Desk<'_> {
             loaded.changed = true;
         }
     }
+}
+
+/// A part that was settled before may be settled again, as long as nothing else is said of it.
+fn same_again(part: &Part, actual: &impl Lookup) -> Result<(), Stop> {
+    for entry in &part.entries {
+        let before = part.all_of(entry.meter);
+        if let Some(now) = actual.of(entry.meter).filter(|now| *now != before) {
+            return Err(Verdict::Conflict {
+                field: format!("settle.meter {} of {:?}", entry.meter.0, part.account),
+                before: before.to_string(),
+                now: now.to_string(),
+            }
+            .into());
+        }
+    }
+    Ok(())
 }

@@ -88,20 +88,22 @@ impl Buckets {
     const fn moved_on(self, length: Length, now: Timestamp) -> Self {
         // The last instant of all begins no bucket: none could end after it.
         let now = if now.as_micros() == i64::MAX { Timestamp::from_micros(i64::MAX - 1) } else { now };
-        let window = Grid { length }.window(now);
-        let (end, start) = (self.end.as_micros(), window.start.as_micros());
-        if end == window.end.as_micros() {
+        let end = Grid { length }.window(now).end;
+        if end.as_micros() == self.end.as_micros() {
             return self;
         }
-        let (current, previous) = if end > start {
+        // Distances, because at the beginning of time a bucket begins before any instant.
+        let into = now.as_micros().rem_euclid(length.as_micros()).unsigned_abs();
+        let past = now.as_micros().abs_diff(self.end.as_micros());
+        let (current, previous) = if past < into {
             // The old bucket lay on another grid, and partly in this one: all of it is taken to have been counted here.
             (self.current, Amount::ZERO)
-        } else if start.abs_diff(end) < length.as_micros().unsigned_abs() {
+        } else if past - into < length.as_micros().unsigned_abs() {
             (Amount::ZERO, self.current)
         } else {
             (Amount::ZERO, Amount::ZERO)
         };
-        Self { end: window.end, current, previous }
+        Self { end, current, previous }
     }
 }
 
@@ -236,6 +238,25 @@ impl Default for Ring {
 }
 
 impl Ring {
+    /// The ring that has these counts, newest first, of which the newest ended at `end`.
+    ///
+    /// # Errors
+    /// `ring.counts`: more of them than any ring has, or a sum that no amount can hold.
+    pub fn from_counts(end: Timestamp, counts: Vec<Amount>) -> Result<Self, Error> {
+        if counts.len() > usize::from(Slices::MOST) + 1 {
+            return Err(Error::invalid("ring.counts", counts.len(), "at most 1025 counts"));
+        }
+        let sum = counts.iter().try_fold(Amount::ZERO, |sum, count| sum.checked_add(*count));
+        let sum = sum.ok_or_else(|| Error::invalid("ring.counts", "their sum", "at most 2^63 - 1"))?;
+        Ok(Self { end, sum, counts: counts.into() })
+    }
+
+    /// The counts, newest first; none until something is counted.
+    #[must_use]
+    pub fn counts(&self) -> &[Amount] {
+        &self.counts
+    }
+
     /// The end of the newest bucket; the beginning of time if nothing was ever counted.
     #[must_use]
     pub const fn end(&self) -> Timestamp {
@@ -413,12 +434,7 @@ impl TryFrom<Stored> for Ring {
     type Error = Error;
 
     fn try_from(Stored { end, counts }: Stored) -> Result<Self, Error> {
-        if counts.len() > usize::from(Slices::MOST) + 1 {
-            return Err(Error::invalid("ring.counts", counts.len(), "at most 1025 counts"));
-        }
-        let sum = counts.iter().try_fold(Amount::ZERO, |sum, count| sum.checked_add(*count));
-        let sum = sum.ok_or_else(|| Error::invalid("ring.counts", "their sum", "at most 2^63 - 1"))?;
-        Ok(Self { end, sum, counts })
+        Self::from_counts(end, counts.into_vec())
     }
 }
 

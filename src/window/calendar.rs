@@ -234,6 +234,13 @@ impl Calendar {
         self.zone
     }
 
+    /// The same windows by the clock of another zone.
+    #[must_use]
+    pub const fn in_zone(mut self, zone: Zone) -> Self {
+        self.zone = zone;
+        self
+    }
+
     /// The window that this instant lies in.
     #[must_use]
     pub fn window(self, now: Timestamp) -> Window {

@@ -3,12 +3,16 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::civil;
 use super::iana::Iana;
 use crate::error::Error;
+use crate::time::Timestamp;
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 3_600;
 const DAY: i64 = 86_400;
+/// The last second of 9999.
+const LAST: i64 = 253_402_300_799;
 
 /// Where a calendar's clock hangs: UTC, a fixed offset, or, with the feature `tz`, a zone of IANA's database.
 ///
@@ -36,6 +40,20 @@ enum Kind {
     Iana(Iana),
 }
 
+/// A date on the wall of some zone, as plain numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Civil {
+    /// Days since 1970-01-01.
+    pub day: i64,
+    /// Months since January 1970.
+    pub month: i64,
+    /// The day of the month, from 1.
+    pub day_of_month: u8,
+    /// How many days this month has.
+    pub month_length: u8,
+}
+
 impl Zone {
     /// Coordinated universal time.
     pub const UTC: Self = Self(Kind::Fixed(0));
@@ -51,6 +69,25 @@ impl Zone {
         } else {
             Err(Error::invalid("window.zone", minutes, "an offset is less than 24 hours"))
         }
+    }
+
+    /// The date that the zone's calendar shows, from 1970 to 9999; outside of these years their first or last.
+    ///
+    /// ```
+    /// use keyward::window::Zone;
+    ///
+    /// let civil = "+05:30".parse::<Zone>()?.date("2024-02-28T20:00:00Z".parse()?);
+    /// assert_eq!((civil.day_of_month, civil.month_length, civil.month), (29, 29, 54 * 12 + 1));
+    /// # Ok::<(), keyward::Error>(())
+    /// ```
+    #[must_use]
+    pub fn date(self, now: Timestamp) -> Civil {
+        let at = now.as_secs().clamp(0, LAST);
+        let day = (at + self.offset(at)).div_euclid(DAY);
+        let (year, month, today) = civil::date(day);
+        let small = |days| u8::try_from(days).unwrap_or(u8::MAX);
+        let month_length = small(civil::days_in_month(year, month));
+        Civil { day, month: (year - 1970) * 12 + month - 1, day_of_month: small(today), month_length }
     }
 
     /// How many seconds the zone's clock is ahead of UTC at an instant; all in seconds since 1970.
