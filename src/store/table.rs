@@ -7,7 +7,7 @@
 //!
 //! A [`Hash64`] is split in two: the table goes by its lower half, shards of tables by [`Hash64::shard`].
 
-#![allow(dead_code, reason = "its users are on the way")]
+#![allow(dead_code, reason = "the memory store uses what Keyed does not")]
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 

@@ -2,7 +2,6 @@
 //!
 //! `cargo bench -p versus` prints the table, `-- --json` one object per line, `-- --quick` ends within a minute, and
 //! anything else is a part of the names of the rows to run. A row whose peer is a floor has no goal: it is there for scale.
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::float_arithmetic)]
 
 mod admission;
 mod harness;
