@@ -21,7 +21,7 @@ pub use amount::{Amount, Cap, Measure, Usd};
 pub use error::{Error, StoreError};
 pub use id::{Fingerprint, KeyId, KeySuffix, LimitId, OpId, Secret, Subject};
 pub use limiter::Limiter;
-pub use store::{AsyncStore, Store};
+pub use store::{AsyncStore, MemoryStore, Store};
 pub use system::{OpIds, SystemClock};
 pub use time::{Clock, Length, ManualClock, Timestamp, When};
 pub use usage::{Class, Hint, Outcome, Usage};

@@ -49,7 +49,7 @@ impl std::fmt::Debug for Hash64 {
 }
 
 /// Where an entry lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Slot(u32);
 
 impl Slot {
@@ -59,6 +59,18 @@ impl Slot {
     /// The one after it.
     pub(crate) fn next(self) -> Self {
         Self(self.0.saturating_add(1))
+    }
+
+    /// A number that says where, for someone to keep.
+    #[inline]
+    pub(crate) const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The slot of this number, whatever may lie in it.
+    #[inline]
+    pub(crate) const fn numbered(number: u32) -> Self {
+        Self(number)
     }
 
     #[inline]
