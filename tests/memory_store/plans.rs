@@ -9,20 +9,25 @@ use keyward::window::{FirstUse, Follow, Slices, Window};
 use keyward::{Amount, Cap, Length, OpId, Subject, Timestamp, Usage, pool};
 use proptest::prelude::*;
 
-pub fn subject(n: u8) -> Subject {
+pub(crate) fn subject(n: u8) -> Subject {
     match n {
         0 => Subject::everyone(),
-        1 => Subject::of([("key", "one-with-a-name-that-is-rather-long"), ("team", "of-more-than-forty-six-bytes")]).unwrap(),
+        1 => Subject::of([("key", "one-with-a-name-that-is-rather-long"), ("team", "of-more-than-forty-six-bytes")])
+            .unwrap(),
         n => Subject::of([("key", format!("k{n}").as_str())]).unwrap(),
     }
 }
 
-pub fn seconds(n: i64) -> Length {
+pub(crate) fn seconds(n: i64) -> Length {
     Length::from_secs(n).unwrap()
 }
 
-pub fn op(n: u8) -> OpId {
-    if n % 2 == 0 { OpId::host(&format!("request-{n}")).unwrap() } else { OpId::at(Timestamp::from_micros(1 << 50), n.into()) }
+pub(crate) fn op(n: u8) -> OpId {
+    if n % 2 == 0 {
+        OpId::host(&format!("request-{n}")).unwrap()
+    } else {
+        OpId::at(Timestamp::from_micros(1 << 50), n.into())
+    }
 }
 
 fn amount() -> impl Strategy<Value = Amount> {
@@ -76,7 +81,7 @@ fn by_meter() -> impl Strategy<Value = Vec<(MeterId, Amount)>> {
 
 fn report(accounts: u16, now: i64) -> impl Strategy<Value = Report> {
     let some = prop_oneof![3 => Just(None), 1 => (0..accounts).prop_map(Some)];
-    let balance = (0..accounts, rule(now), amount(), 0_u8..3).prop_map(|(account, rule, amount, kind)| {
+    let balance = (0..accounts, rule(now), amount(), 0_u8..3).prop_map(move |(account, rule, amount, kind)| {
         let change = match kind {
             0 => BalanceChange::Set(Some(amount.get())),
             1 => BalanceChange::Credit(amount),
@@ -86,10 +91,10 @@ fn report(accounts: u16, now: i64) -> impl Strategy<Value = Report> {
     });
     let health = (0..accounts, 0_i64..3, 0_i64..30).prop_map(move |(account, kind, ago)| {
         let began = Timestamp::from_micros(now - ago * 1_000_000);
-        let report = if kind == 0 {
-            pool::Report::Success { began }
-        } else {
-            pool::Report::Disable
+        let report = match kind {
+            0 => pool::Report::Succeeded { began },
+            1 => pool::Report::Undecided { began },
+            _ => pool::Report::Clear,
         };
         Report::Health { account, report }
     });
@@ -126,7 +131,7 @@ fn pick(accounts: u16, now: i64) -> impl Strategy<Value = Pick> {
 }
 
 /// A plan for this instant.
-pub fn plan(now: i64) -> impl Strategy<Value = Plan> {
+pub(crate) fn plan(now: i64) -> impl Strategy<Value = Plan> {
     let subjects = prop::sample::subsequence((0..6).collect::<Vec<u8>>(), 1..4);
     subjects.prop_flat_map(move |subjects| {
         let accounts = u16::try_from(subjects.len()).unwrap();

@@ -8,13 +8,13 @@ use keyward::store::{Counters, Transaction, transact};
 use keyward::{LimitId, OpId, StoreError, Subject, Timestamp};
 
 #[derive(Clone, Default)]
-pub struct Tables {
-    pub accounts: BTreeMap<Subject, Account>,
-    pub parts: BTreeMap<(OpId, Subject, u16), Part>,
-    pub answers: HashMap<OpId, Answer>,
-    pub limits: BTreeMap<LimitId, LimitRecord>,
-    pub rows: Vec<Row>,
-    pub counters: Counters,
+pub(crate) struct Tables {
+    pub(crate) accounts: BTreeMap<Subject, Account>,
+    pub(crate) parts: BTreeMap<(OpId, Subject, u16), Part>,
+    pub(crate) answers: HashMap<OpId, Answer>,
+    pub(crate) limits: BTreeMap<LimitId, LimitRecord>,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) counters: Counters,
 }
 
 impl Transaction for Tables {
@@ -43,7 +43,8 @@ impl Transaction for Tables {
             self.parts.values_mut().filter(|part| part.account == *gone).for_each(|part| part.forget(changes.at));
         }
         self.accounts.extend(state.changed().map(|it| (it.subject.clone(), it.account.clone())));
-        self.parts.extend(changes.parts.iter().map(|it| ((it.op.clone(), it.account.clone(), it.sequence), it.clone())));
+        self.parts
+            .extend(changes.parts.iter().map(|it| ((it.op.clone(), it.account.clone(), it.sequence), it.clone())));
         self.parts.retain(|(op, ..), part| part.is_open() || op.began().is_none());
         let answer = changes.answer.iter().filter(|answer| answer.op.began().is_none());
         self.answers.extend(answer.map(|it| (it.op.clone(), it.clone())));
@@ -55,7 +56,7 @@ impl Transaction for Tables {
 }
 
 impl Tables {
-    pub fn apply(&mut self, plan: &Plan, now: Timestamp) -> Verdict {
+    pub(crate) fn apply(&mut self, plan: &Plan, now: Timestamp) -> Verdict {
         let mut copy = self.clone();
         let verdict = transact(&mut copy, plan, now).unwrap();
         if verdict.is_saved() {

@@ -270,7 +270,7 @@ impl MemoryStore {
     ) -> Result<(), Again> {
         let tag = self.tag(hold);
         let Some(ops) = ops.shard(self.shard_of(tag)) else { return Ok(()) };
-        let also = desk.also.len();
+        let (also, named) = (desk.also.len(), desk.spots.len());
         for (number, part) in ops.places(tag) {
             let Some(shard) = locked.shard(number) else {
                 desk.also.push(number);
@@ -312,6 +312,7 @@ impl MemoryStore {
         if desk.state.parts.len() > 1 {
             desk.state.parts.sort_unstable_by(|a, b| (&a.account, a.sequence).cmp(&(&b.account, b.sequence)));
         }
+        desk.sort_from(named);
         Ok(())
     }
 
@@ -585,6 +586,24 @@ impl Desk {
         mine.clear();
         others.clear();
         (*reserved, *expired) = (0, 0);
+    }
+
+    /// Puts the accounts from this one on in the order of their subjects.
+    fn sort_from(&mut self, named: usize) {
+        if self.spots.len() <= named + 1 {
+            return;
+        }
+        let spots = self.spots.drain(named..);
+        let mut rest: Vec<_> = spots.zip(self.state.accounts.drain(named..)).zip(named..).collect();
+        rest.sort_unstable_by(|a, b| a.0.1.subject.cmp(&b.0.1.subject));
+        for mine in self.mine.iter_mut().filter(|mine| mine.spot >= named) {
+            let place = rest.iter().position(|(_, before)| *before == mine.spot);
+            mine.spot = place.map_or(mine.spot, |place| named + place);
+        }
+        for ((spot, loaded), _) in rest {
+            self.spots.push(spot);
+            self.state.accounts.push(loaded);
+        }
     }
 
     /// Loads what has expired in accounts of which that may be said, and that have nothing loaded yet.
