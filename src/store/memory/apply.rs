@@ -16,7 +16,7 @@ use crate::store::table::{Hash64, Slot};
 use crate::time::{Length, Timestamp};
 
 /// How many accounts are looked at for idle ones when one is added, and when there is no room for it.
-const FEW: usize = 2;
+const FEW: usize = 4;
 const MANY: usize = 4_096;
 
 /// What one plan is decided on, and where it came from. Its memory is used again.
