@@ -166,20 +166,26 @@ fn timed_in_batches(
 fn by_subjects(c: &mut Criterion) {
     let mut group = c.benchmark_group("acquire+settle/subjects");
     for many in [1, 1_000, 1_000_000] {
-        let subjects: Vec<Subject> = (0..many).map(subject).collect();
-        let store = MemoryStore::new();
-        meet(&store, &subjects, 3);
+        let made = std::cell::OnceCell::new();
+        let make = || {
+            let subjects: Vec<Subject> = (0..many).map(subject).collect();
+            let store = MemoryStore::new();
+            meet(&store, &subjects, 3);
+            (subjects, store)
+        };
         for spread in [Spread::Uniform, Spread::Zipf] {
             let (mut plans, mut draw, mut op) = ((acquire(3), settling()), Draw::new(spread, many), 0);
             group.bench_function(BenchmarkId::new(format!("{spread:?}").to_lowercase(), many), |b| {
+                let (subjects, store) = made.get_or_init(make);
                 b.iter(|| {
                     op += 1;
-                    pair(&store, &mut plans, &subjects[draw.next()], op);
+                    pair(store, &mut plans, &subjects[draw.next()], op);
                 });
             });
             let mut plan = acquire(3);
             group.bench_function(BenchmarkId::new(format!("grant {spread:?}").to_lowercase(), many), |b| {
-                b.iter_custom(|rounds| timed_in_batches(&store, rounds, &mut plan, &subjects, &mut draw, &mut op));
+                let (subjects, store) = made.get_or_init(make);
+                b.iter_custom(|rounds| timed_in_batches(store, rounds, &mut plan, subjects, &mut draw, &mut op));
             });
             if many == 1 {
                 break;
@@ -320,9 +326,10 @@ fn memory() {
 
 fn main() {
     let mut criterion = Criterion::default()
-        .sample_size(20)
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_millis(600))
+        .sample_size(10)
+        .without_plots()
+        .warm_up_time(Duration::from_millis(100))
+        .measurement_time(Duration::from_millis(300))
         .configure_from_args();
     by_limits(&mut criterion);
     by_subjects(&mut criterion);
@@ -330,7 +337,8 @@ fn main() {
     by_open_holds(&mut criterion);
     by_threads(&mut criterion);
     criterion.final_summary();
-    if std::env::args().all(|arg| arg != "--test" && arg != "--list") {
+    // Whoever asks for a part of it, or for no measurement, does not wait for the rest.
+    if std::env::args().skip(1).all(|arg| arg == "--bench") {
         memory();
     }
 }
