@@ -262,7 +262,7 @@ impl std::fmt::Debug for MemoryStore {
 
 impl Store for MemoryStore {
     fn apply(&self, plan: &Plan, now: Timestamp) -> Result<Verdict, StoreError> {
-        self.carry_out(plan, now, Due::MOST).map(|(verdict, _)| verdict)
+        self.carry_out(plan, now, Due::MOST, &mut 0)
     }
 
     fn sweep(&self, now: Timestamp, most: usize) -> Result<usize, StoreError> {

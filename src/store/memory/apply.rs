@@ -20,9 +20,9 @@ const FEW: usize = 4;
 const MANY: usize = 4_096;
 
 /// What one plan is decided on, and where it came from. Its memory is used again.
-#[derive(Default)]
 pub(super) struct Desk {
     state: State,
+    verdict: Verdict,
     /// Where each of the state's accounts lies.
     spots: Vec<Spot>,
     /// The parts that were loaded.
@@ -37,11 +37,30 @@ pub(super) struct Desk {
     expired: usize,
     pool: Vec<Account>,
     hints: Hints,
+    /// The hash of the plan's hold.
+    hold: u64,
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+impl Default for Desk {
+    fn default() -> Self {
+        Self {
+            state: State::default(),
+            verdict: Verdict::More,
+            spots: Vec::new(),
+            mine: Vec::new(),
+            others: Vec::new(),
+            also: SmallVec::new(),
+            reserved: 0,
+            expired: 0,
+            pool: Vec::new(),
+            hints: Hints::Used,
+            hold: 0,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Hints {
-    #[default]
     Used,
     Ignored,
 }
@@ -103,20 +122,30 @@ struct Again;
 
 impl MemoryStore {
     /// With at most so many due parts loaded at a time. Says also how many of those ended.
-    pub(super) fn carry_out(&self, plan: &Plan, now: Timestamp, due: usize) -> Result<(Verdict, usize), StoreError> {
+    #[inline]
+    pub(super) fn carry_out(
+        &self,
+        plan: &Plan,
+        now: Timestamp,
+        due: usize,
+        expired: &mut usize,
+    ) -> Result<Verdict, StoreError> {
         let mut desk = DESK.with(Cell::take).unwrap_or_default();
         desk.also.clear();
         desk.hints = Hints::Used;
-        let verdict = self.try_to(&mut desk, plan, now, due).map(|verdict| (verdict, desk.expired));
+        let done = self.try_to(&mut desk, plan, now, due);
+        // A verdict is large: it lies on the desk, and moves once.
+        let verdict = done.map(|()| std::mem::replace(&mut desk.verdict, Verdict::More));
+        *expired = desk.expired;
         DESK.with(|place| place.set(Some(desk)));
         verdict
     }
 
-    fn try_to(&self, desk: &mut Desk, plan: &Plan, now: Timestamp, due: usize) -> Result<Verdict, StoreError> {
+    fn try_to(&self, desk: &mut Desk, plan: &Plan, now: Timestamp, due: usize) -> Result<(), StoreError> {
         let mut searched = false;
         loop {
             match self.attempt(desk, plan, now, due) {
-                Ok(Ok(verdict)) => return Ok(verdict),
+                Ok(Ok(())) => return Ok(()),
                 Ok(Err(Again)) => {}
                 Err(error) => {
                     if searched || self.reclaim(MANY, now) == 0 {
@@ -134,11 +163,11 @@ impl MemoryStore {
         plan: &Plan,
         now: Timestamp,
         due: usize,
-    ) -> Result<Result<Verdict, Again>, StoreError> {
+    ) -> Result<Result<(), Again>, StoreError> {
         desk.clear();
         self.locate(desk, plan);
         let mut locked = self.lock(desk);
-        let mut ops = self.lock_ops(plan);
+        let mut ops = self.lock_ops(desk, plan);
         let with_books = plan.reports.iter().any(|it| matches!(it, Report::Adopt { .. } | Report::Forget { .. }));
         let mut books = with_books.then(|| self.books.lock());
         if self.load(desk, plan, (now, due), &mut locked, &mut ops).is_err() {
@@ -148,16 +177,17 @@ impl MemoryStore {
             Some(books) => books.load(plan, &mut desk.state),
             None => desk.state.counters = Counters { limits: 0, epoch: self.epoch.load(Ordering::Relaxed) },
         }
-        let verdict = loop {
-            let verdict = decide(plan, &mut desk.state, now);
-            if verdict.is_saved() || verdict == Verdict::More {
-                if let Err(full) = self.make_room(desk, &verdict) {
+        let done = loop {
+            desk.verdict = decide(plan, &mut desk.state, now);
+            let more = desk.verdict == Verdict::More;
+            if more || desk.verdict.is_saved() {
+                if let Err(full) = self.make_room(desk, more) {
                     break Err(full);
                 }
                 self.save(desk, plan, now, &mut locked, &mut ops, books.as_deref_mut());
             }
-            if verdict != Verdict::More {
-                break Ok(verdict);
+            if !more {
+                break Ok(());
             }
             desk.state.saved();
             desk.load_due(&mut locked, now, due);
@@ -165,7 +195,7 @@ impl MemoryStore {
         drop(books);
         drop(ops);
         self.leave(desk, plan, &mut locked);
-        verdict.map(Ok)
+        done.map(Ok)
     }
 
     /// Where the plan's accounts lie: by their hints, or by their names.
@@ -190,25 +220,35 @@ impl MemoryStore {
     }
 
     fn lock(&self, desk: &Desk) -> Locked<'_> {
-        let mut numbers: SmallVec<[u16; 8]> = desk.spots.iter().map(|spot| spot.shard).collect();
-        numbers.extend_from_slice(&desk.also);
+        let mut numbers: SmallVec<[u16; 8]> = SmallVec::new();
+        for number in desk.spots.iter().map(|spot| spot.shard).chain(desk.also.iter().copied()) {
+            numbers.push(number);
+        }
         if numbers.len() > 1 {
             numbers.sort_unstable();
             numbers.dedup();
         }
-        let guards =
-            numbers.iter().filter_map(|number| self.shards.get(usize::from(*number))).map(|lane| lane.it.lock());
-        Locked { guards: guards.collect(), numbers }
+        let mut guards = SmallVec::new();
+        for number in &numbers {
+            if let Some(lane) = self.shards.get(usize::from(*number)) {
+                guards.push(lane.it.lock());
+            }
+        }
+        Locked { numbers, guards }
     }
 
-    fn lock_ops(&self, plan: &Plan) -> LockedOps<'_> {
-        let answered = plan.op.as_ref().filter(|op| op.library().is_none());
-        let mut numbers: SmallVec<[u16; 2]> =
-            plan.hold.iter().chain(answered).map(|op| self.shard_of(self.tag(op))).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        let guards = numbers.iter().filter_map(|number| Some((*number, self.ops.get(usize::from(*number))?.it.lock())));
-        LockedOps(guards.collect())
+    fn lock_ops(&self, desk: &mut Desk, plan: &Plan) -> LockedOps<'_> {
+        desk.hold = plan.hold.as_ref().map_or(0, |op| self.tag(op));
+        let hold = plan.hold.as_ref().map(|_| self.shard_of(desk.hold));
+        let answered = plan.op.as_ref().filter(|op| op.library().is_none()).map(|op| self.shard_of(self.tag(op)));
+        let (first, second) = if answered < hold { (answered, hold) } else { (hold, answered) };
+        let mut guards = SmallVec::new();
+        for number in [first, second.filter(|_| first != second)].into_iter().flatten() {
+            if let Some(lane) = self.ops.get(usize::from(number)) {
+                guards.push((number, lane.it.lock()));
+            }
+        }
+        LockedOps(guards)
     }
 
     #[inline]
@@ -268,7 +308,7 @@ impl MemoryStore {
         locked: &mut Locked<'_>,
         ops: &mut LockedOps<'_>,
     ) -> Result<(), Again> {
-        let tag = self.tag(hold);
+        let tag = desk.hold;
         let Some(ops) = ops.shard(self.shard_of(tag)) else { return Ok(()) };
         let (also, named) = (desk.also.len(), desk.spots.len());
         for (number, part) in ops.places(tag) {
@@ -317,10 +357,10 @@ impl MemoryStore {
     }
 
     /// Makes sure that there is room for what is to be saved, before any of it is.
-    fn make_room(&self, desk: &mut Desk, verdict: &Verdict) -> Result<(), StoreError> {
+    fn make_room(&self, desk: &mut Desk, more_to_come: bool) -> Result<(), StoreError> {
         let new = |(spot, loaded): &(&Spot, &Loaded)| {
             // While there is more to come, nobody knows yet which accounts will have to be saved.
-            spot.slot.is_none() && (loaded.changed || *verdict == Verdict::More)
+            spot.slot.is_none() && (loaded.changed || more_to_come)
         };
         let wanted = desk.spots.iter().zip(&desk.state.accounts).filter(new).count();
         let Some(more) = wanted.checked_sub(desk.reserved).filter(|more| *more > 0) else { return Ok(()) };
@@ -579,7 +619,7 @@ impl ExtractAt for Vec<Mine> {
 
 impl Desk {
     fn clear(&mut self) {
-        let Self { state, spots, mine, others, also: _, reserved, expired, pool, hints: _ } = self;
+        let Self { state, verdict: _, spots, mine, others, also: _, reserved, expired, pool, hints: _, hold: _ } = self;
         pool.extend(state.accounts.drain(..).map(|loaded| loaded.account));
         state.clear();
         spots.clear();

@@ -88,7 +88,8 @@ impl MemoryStore {
             due.and_then(|(_, slot)| shard.subject(slot))
         };
         let Some(subject) = subject else { return Ok(0) };
-        let (_, ended) = self.carry_out(&Plan::new(now).named(subject), now, most.min(Due::MOST))?;
+        let mut ended = 0;
+        let _nothing_asked = self.carry_out(&Plan::new(now).named(subject), now, most.min(Due::MOST), &mut ended)?;
         Ok(ended)
     }
 }
