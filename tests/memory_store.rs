@@ -392,5 +392,5 @@ fn a_million_subjects_seen_once_give_their_memory_back() {
     let left = counting::live() - empty;
     println!("{} subjects: {} bytes each; {} left, {left} bytes in all", many, full / many, store.len());
     assert!(store.len() < 1_000, "{}", store.len());
-    assert!(left < full / 20, "{left} of {full}");
+    assert!(left < full / 10, "{left} of {full}");
 }

@@ -31,6 +31,7 @@ mod heap;
 mod holds;
 mod ledger;
 mod ops;
+mod pack;
 mod read;
 mod snapshot;
 mod sync;
