@@ -28,7 +28,7 @@ pub use id::{Fingerprint, KeyId, KeySuffix, LimitId, OpId, Secret, Subject};
 pub use keyed::Keyed;
 pub use limit::Limit;
 pub use limiter::Limiter;
-pub use store::{AsyncStore, Store};
+pub use store::{AsyncStore, MemoryStore, Store};
 pub use system::{OpIds, SystemClock};
 pub use time::{Clock, Length, ManualClock, Timestamp, When};
 pub use usage::{Class, Hint, Outcome, Usage};

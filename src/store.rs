@@ -99,10 +99,12 @@
 
 mod asynchronous;
 mod ledger;
+pub mod memory;
 pub(crate) mod table;
 
 pub use asynchronous::{AsyncStore, Blocking, Boxed, DynAsyncStore, Ready, block_on};
 pub use ledger::{Filter, Mismatch, Sum, Total, sums, verify};
+pub use memory::MemoryStore;
 
 use crate::account::{Account, Part, Row};
 use crate::error::StoreError;

@@ -6,14 +6,24 @@ mod tables;
 
 use std::collections::BTreeSet;
 
-use keyward::Store;
-use keyward::conformance::{self, Reopening, checks, run, run_async, run_some};
+use keyward::conformance::{Reopening, checks, run, run_async, run_some};
 use keyward::store::{Ready, block_on};
+use keyward::{MemoryStore, Store};
 use tables::TableStore;
 
 #[test]
 fn a_store_made_of_tables_passes() {
     run(&|| Box::new(TableStore::default())).assert_passes();
+}
+
+#[test]
+fn the_store_in_memory_passes() {
+    run(&|| Box::new(MemoryStore::new())).assert_passes();
+}
+
+#[test]
+fn the_store_in_memory_passes_with_one_shard() {
+    run(&|| Box::new(MemoryStore::builder().shards(1).build().unwrap())).assert_passes();
 }
 
 #[test]
@@ -72,17 +82,4 @@ fn a_panic_is_the_failure_of_one_check() {
     assert!(report.failed()[0].why.to_string().contains("the second store cannot be made"), "{report}");
     assert!(report.to_string().contains(report.failed()[0].check.name), "{report}");
     assert!(!report.passed().is_empty());
-}
-
-#[test]
-#[ignore = "a table of how long each check takes, for people"]
-fn how_long_each_check_takes() {
-    let began = std::time::Instant::now();
-    for check in checks() {
-        let began = std::time::Instant::now();
-        let make = || -> Box<dyn Store> { Box::new(TableStore::default()) };
-        let report = conformance::run_some(&make, |other| other.name == check.name);
-        println!("{:>9.1?} {} {}", began.elapsed(), check.name, if report.is_clean() { "" } else { "FAILED" });
-    }
-    println!("{:>9.1?} in all", began.elapsed());
 }

@@ -1,5 +1,7 @@
 //! What a plan reports: booked whatever becomes of the rest of it.
 
+use smallvec::SmallVec;
+
 use super::decide::{Desk, Effects, Stop, invalid};
 use super::{Adopt, BalanceChange, Claim, Effect, LimitRecord, Report, Verdict};
 use crate::account::{
@@ -54,7 +56,7 @@ impl Desk<'_> {
 
     /// The places in `state.parts` of the operation's parts, in one account or in all; those that only the caller knows
     /// are taken to have expired.
-    fn parts_of(&mut self, account: Option<u16>) -> Result<Vec<usize>, Stop> {
+    fn parts_of(&mut self, account: Option<u16>) -> Result<SmallVec<[usize; 8]>, Stop> {
         if self.plan.hold.is_none() {
             return Err(invalid("hold", "none", "the operation that is reported on").into());
         }

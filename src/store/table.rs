@@ -72,15 +72,15 @@ impl Slot {
         Self(self.0.saturating_add(1))
     }
 
-    /// Its number, by which it can be kept.
+    /// A number that says where, for someone to keep.
     #[inline]
-    pub(crate) fn number(self) -> u32 {
+    pub(crate) const fn number(self) -> u32 {
         self.0
     }
 
-    /// The slot with a number.
+    /// The slot of this number, whatever may lie in it.
     #[inline]
-    pub(crate) fn numbered(number: u32) -> Self {
+    pub(crate) const fn numbered(number: u32) -> Self {
         Self(number)
     }
 
