@@ -62,7 +62,10 @@ impl Store for Tables {
         let (before, mut first) = due(self);
         let mut left = before;
         while let Some(account) = first.filter(|_| before - left < most) {
-            let _ = self.apply(&Plan::new(now).named(account), now)?;
+            let verdict = self.apply(&Plan::new(now).named(account), now)?;
+            if !verdict.is_saved() {
+                return Err(StoreError::corrupt(format!("what is due cannot be ended: {verdict:?}")));
+            }
             (left, first) = due(self);
         }
         Ok(before - left)
