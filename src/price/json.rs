@@ -316,7 +316,8 @@ mod tests {
         #[test]
         fn texts_are_read_as_others_read_them(text: String) {
             let json = serde_json::to_string(&text).unwrap();
-            prop_assert_eq!(read(&json).unwrap().text(), Some(&*text));
+            let read = read(&json).unwrap();
+            prop_assert_eq!(read.text(), Some(&*text));
         }
     }
 }
