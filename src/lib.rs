@@ -15,6 +15,7 @@ pub mod limit;
 pub mod limiter;
 pub mod plan;
 pub mod pool;
+pub mod price;
 pub mod quota;
 pub mod store;
 pub mod system;
