@@ -15,6 +15,7 @@ pub mod quota;
 pub mod store;
 pub mod system;
 pub mod time;
+pub mod upstream;
 pub mod usage;
 pub mod window;
 
