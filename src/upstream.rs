@@ -19,6 +19,7 @@
 //! ```
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use crate::error::Error;
 use crate::time::{Length, Timestamp};
@@ -51,7 +52,7 @@ pub use words::text_class;
 /// Headers, of whatever library. Names are asked for in lower case, and are found in any.
 ///
 /// Lists of pairs are headers, and, with the feature `http`, so is `http::HeaderMap`. For anything else there is
-/// [`Reply::headers_by`], or a trait of one method.
+/// [`headers_by`].
 ///
 /// ```
 /// use keyward::upstream::Headers;
@@ -62,6 +63,41 @@ pub use words::text_class;
 pub trait Headers {
     /// The first value of a header, if it is there and is text.
     fn header(&self, name: &str) -> Option<&str>;
+}
+
+/// Headers by a function that looks one up: it is asked in lower case, and finds any.
+///
+/// ```
+/// use keyward::upstream::{Reader, Reply, headers_by};
+/// use keyward::{Hint, Length, Timestamp};
+///
+/// let map = std::collections::BTreeMap::from([("retry-after", "1")]);
+/// let headers = headers_by(|name| map.get(name).copied());
+/// let reading = Reader::default().read(&Reply::new(429, Timestamp::EPOCH).headers(&headers));
+/// assert_eq!(reading.outcome.hint, Some(Hint::Wait(Length::SECOND)));
+/// ```
+pub const fn headers_by<'h, F: Fn(&str) -> Option<&'h str>>(look_up: F) -> HeadersBy<'h, F> {
+    HeadersBy { look_up, values: PhantomData }
+}
+
+/// What [`headers_by`] makes of a function.
+#[derive(Clone, Copy)]
+#[must_use]
+pub struct HeadersBy<'h, F> {
+    look_up: F,
+    values: PhantomData<&'h str>,
+}
+
+impl<'h, F: Fn(&str) -> Option<&'h str>> Headers for HeadersBy<'h, F> {
+    fn header(&self, name: &str) -> Option<&str> {
+        (self.look_up)(name)
+    }
+}
+
+impl<F> fmt::Debug for HeadersBy<'_, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HeadersBy")
+    }
 }
 
 impl<K: AsRef<str>, V: AsRef<str>, const N: usize> Headers for [(K, V); N] {
@@ -85,16 +121,9 @@ fn listed<'a, K: AsRef<str>, V: AsRef<str>>(headers: &'a [(K, V)], name: &str) -
 #[must_use]
 pub struct Reply<'a> {
     end: End,
-    headers: LookUp<'a>,
+    headers: Option<&'a dyn Headers>,
     body: &'a [u8],
     now: Timestamp,
-}
-
-#[derive(Clone, Copy)]
-enum LookUp<'a> {
-    None,
-    In(&'a dyn Headers),
-    By(&'a dyn Fn(&str) -> Option<&'a str>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,12 +137,12 @@ enum End {
 impl<'a> Reply<'a> {
     /// An answer with this status, which came in now.
     pub const fn new(status: u16, now: Timestamp) -> Self {
-        Self { end: End::Answered(status), headers: LookUp::None, body: &[], now }
+        Self { end: End::Answered(status), headers: None, body: &[], now }
     }
 
     /// No answer: the connection could not be made, broke, or took too long.
     pub const fn broken(now: Timestamp) -> Self {
-        Self { end: End::Broken, headers: LookUp::None, body: &[], now }
+        Self { end: End::Broken, headers: None, body: &[], now }
     }
 
     /// Whatever else there was, the caller did not wait for it. That is never held against a key.
@@ -132,23 +161,7 @@ impl<'a> Reply<'a> {
 
     /// The headers of the answer.
     pub fn headers(mut self, headers: &'a dyn Headers) -> Self {
-        self.headers = LookUp::In(headers);
-        self
-    }
-
-    /// The headers of the answer, by a function that looks one up. It is asked in lower case, and finds any.
-    ///
-    /// ```
-    /// use keyward::upstream::{Reader, Reply};
-    /// use keyward::{Hint, Length, Timestamp};
-    ///
-    /// let headers = std::collections::BTreeMap::from([("retry-after", "1")]);
-    /// let by_name = |name: &str| headers.get(name).copied();
-    /// let reading = Reader::default().read(&Reply::new(429, Timestamp::EPOCH).headers_by(&by_name));
-    /// assert_eq!(reading.outcome.hint, Some(Hint::Wait(Length::SECOND)));
-    /// ```
-    pub fn headers_by(mut self, header: &'a dyn Fn(&str) -> Option<&'a str>) -> Self {
-        self.headers = LookUp::By(header);
+        self.headers = Some(headers);
         self
     }
 
@@ -159,11 +172,7 @@ impl<'a> Reply<'a> {
     }
 
     fn header(&self, name: &str) -> Option<&'a str> {
-        match self.headers {
-            LookUp::None => None,
-            LookUp::In(headers) => headers.header(name),
-            LookUp::By(header) => header(name),
-        }
+        self.headers.and_then(|headers| headers.header(name))
     }
 }
 

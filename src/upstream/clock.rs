@@ -110,7 +110,11 @@ fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
         (None, _) if rest.starts_with(char::is_numeric) => return None,
         (None, _) => (Time::default(), rest),
     };
-    let calendar = Calendar::builder(Unit::Day).at(time.minute).zone(zone(rest)?).build().ok()?;
+    let (zone, rest) = zone(rest)?;
+    if is_dated(rest) {
+        return None;
+    }
+    let calendar = Calendar::builder(Unit::Day).at(time.minute).zone(zone).build().ok()?;
     let second = Length::from_secs(i64::from(time.second));
     let second = |at: Timestamp| second.map_or(at, |second| at.saturating_add(second));
     let skewed = now.saturating_sub(SKEW?);
@@ -217,20 +221,30 @@ fn half(text: &str) -> Option<(u32, &str)> {
     halves.into_iter().find_map(|(name, from)| strip(text, name).map(|rest| (from, rest)))
 }
 
-/// The zone that follows a time: in brackets, or in capitals. UTC if there is none, and nothing if it cannot be read.
-fn zone(text: &str) -> Option<Zone> {
+/// The zone that follows a time, in brackets or in capitals, and what follows it. UTC if there is none, and nothing if it
+/// cannot be read.
+fn zone(text: &str) -> Option<(Zone, &str)> {
     let text = blanks(text);
-    let name = match text.strip_prefix('(') {
-        Some(inside) => inside.split_once(')')?.0.trim(),
+    let (name, rest) = match text.strip_prefix('(') {
+        Some(inside) => inside.split_once(')').map(|(name, rest)| (name.trim(), rest))?,
         None => {
-            let (word, _) = letters(text);
-            if word.is_empty() || word.bytes().any(|byte| !byte.is_ascii_uppercase()) {
-                return Some(Zone::UTC);
+            let (word, rest) = letters(text);
+            let is_zone = word == "Z" || (word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_uppercase()));
+            if !is_zone {
+                return Some((Zone::UTC, text));
             }
-            word
+            (word, rest)
         }
     };
-    if name == "GMT" { Some(Zone::UTC) } else { name.parse().ok() }
+    let is_utc = ["UTC", "GMT", "Z"].iter().any(|utc| name.eq_ignore_ascii_case(utc));
+    let zone = if is_utc { Some(Zone::UTC) } else { name.parse().ok() };
+    zone.map(|zone| (zone, rest))
+}
+
+/// Whether a text goes on with a date, which the time before it belongs to.
+fn is_dated(text: &str) -> bool {
+    let text = blanks(text);
+    strip_word(text, "on").is_some() || one_of(letters(text).0, &MONTHS).is_some()
 }
 
 /// The letters that a text begins with, and what follows them.
