@@ -5,8 +5,12 @@
 pub mod account;
 pub mod amount;
 pub mod budget;
+#[cfg(feature = "conformance")]
+#[cfg_attr(docsrs, doc(cfg(feature = "conformance")))]
+pub mod conformance;
 pub mod error;
 pub mod id;
+pub mod keyed;
 pub mod limit;
 pub mod limiter;
 pub mod plan;
@@ -22,6 +26,7 @@ pub mod window;
 pub use amount::{Amount, Cap, Measure, Usd};
 pub use error::{Error, StoreError};
 pub use id::{Fingerprint, KeyId, KeySuffix, LimitId, OpId, Secret, Subject};
+pub use keyed::Keyed;
 pub use limit::Limit;
 pub use limiter::Limiter;
 pub use store::{AsyncStore, Store};

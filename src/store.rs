@@ -99,6 +99,7 @@
 
 mod asynchronous;
 mod ledger;
+pub(crate) mod table;
 
 pub use asynchronous::{AsyncStore, Blocking, Boxed, DynAsyncStore, Ready, block_on};
 pub use ledger::{Filter, Mismatch, Sum, Total, sums, verify};
