@@ -20,6 +20,7 @@ pub mod quota;
 pub mod store;
 pub mod system;
 pub mod time;
+pub mod upstream;
 pub mod usage;
 pub mod window;
 
