@@ -31,7 +31,7 @@ impl MemoryStore {
                 }
                 if least.len() < most {
                     least.push((name, number, slot));
-                } else if least.peek().is_some_and(|(largest, ..)| name < largest) {
+                } else if least.peek().is_some_and(|(largest, ..)| name < &**largest) {
                     least.pop();
                     least.push((name, number, slot));
                 }
