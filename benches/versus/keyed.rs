@@ -109,7 +109,12 @@ pub fn rows(bench: &Bench, rows: &mut Vec<Row>) {
             let by_handle = walk(&handles, |handle: &&Handle| handle.check().has_passed());
             rows.push(row(&handle, GOVERNOR, Some(0.35), bench.both(&by_handle, &by_governor, 1)));
             let floor = "floor: the clock, one lock, one limiter step";
-            rows.push(row(&handle, floor, None, bench.both(&by_handle, &clock_lock_and_step(&visits), 1)));
+            rows.push(row(
+                &format!("{handle}, beside a floor"),
+                floor,
+                None,
+                bench.both(&by_handle, &clock_lock_and_step(&visits), 1),
+            ));
         }
         if bench.wants(&heap) && n == 1_000_000 {
             let each = n as f64;
