@@ -96,8 +96,7 @@ pub fn rows(bench: &Bench, rows: &mut Vec<Row>) {
         let by_ours = walk(&visits, |name: &String| ours.check(name).has_passed());
         let by_governor = walk(&visits, |name: &String| governor.check_key(name).is_ok());
 
-        let row =
-            |work: &str, peer, goal, (ours, peers)| Row { work: work.to_owned(), peer, ours: Some(ours), peers, goal };
+        let row = |work: &str, peer, goal, (ours, peers)| Row { work: work.to_owned(), peer, ours, peers, goal };
         for (work, threads) in [(&one, 1), (&two, 2)] {
             if bench.wants(work) {
                 rows.push(row(work, GOVERNOR, Some(goal), bench.both(&by_ours, &by_governor, threads)));
