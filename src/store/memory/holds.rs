@@ -222,7 +222,12 @@ impl Holds {
         self.root = heap::insert(&mut Heap::<SHARD>(self), first, number);
     }
 
-    /// Puts back what [`Holds::pop_due`] took.
+    /// Takes a part out of the order of its account.
+    pub(super) fn take_out(&mut self, number: u32, root: &mut u32) {
+        *root = heap::remove(&mut Heap::<ACCOUNT>(self), *root, number);
+    }
+
+    /// Puts back what [`Holds::pop_due`] and [`Holds::take_out`] took.
     pub(super) fn put_back(&mut self, number: u32, root: &mut u32) {
         *root = heap::insert(&mut Heap::<ACCOUNT>(self), *root, number);
     }
