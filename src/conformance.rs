@@ -244,6 +244,8 @@ list! {
     limits::several_limits_are_adopted_at_once: "one plan may adopt several limits, also if it is refused",
     limits::an_alert_is_claimed_once_in_its_window: "an alert is claimed once, in the window that is current",
     limits::a_reset_counts_from_nothing: "a reset meter counts from nothing, and old holds do not disturb it",
+    limits::what_was_given_back_can_be_settled_late: "what was used is counted where it was given back, whoever came in between",
+    limits::a_reset_outlives_an_account_that_is_empty: "what was held before a reset moves nothing after it, whoever came in between",
     limits::a_forgotten_account_is_gone_and_its_rows_stay: "a forgotten account is gone, its parts end, its rows stay",
     limits::a_late_settle_of_a_forgotten_account_moves_nothing: "a settle of a forgotten account moves nothing in its successor",
     limits::a_forgotten_epoch_is_never_used_again: "a successor begins in an epoch that no account before it has seen",

@@ -24,9 +24,10 @@ fn at(seconds: i64) -> Timestamp {
 /// What both say of everything they keep. What the store has dropped, the tables drop too.
 fn compare(store: &MemoryStore, tables: &mut Tables, now: Timestamp) {
     let accounts = store.accounts(None, 1_000).unwrap();
+    let epoch = tables.counters.epoch;
     tables.accounts.retain(|subject, account| {
         let kept = accounts.iter().any(|(known, _)| known == subject);
-        assert!(kept || account.is_idle(now), "{subject} was dropped: {account:?}");
+        assert!(kept || account.is_idle(now, epoch), "{subject} was dropped: {account:?}");
         kept
     });
     for (subject, account) in &accounts {
@@ -88,6 +89,7 @@ proptest! {
         let end = at(BEGAN + 100_000);
         while store.sweep(end, 7).unwrap() == 7 {}
         prop_assert_eq!(store.parts(&PartsOf::Open, None, 10).unwrap(), vec![]);
+        prop_assert_eq!(verify(&store, end).unwrap(), vec![]);
     }
 }
 

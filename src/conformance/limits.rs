@@ -1,12 +1,14 @@
 //! What a store knows of limits: numbers, generations, alerts; and how it forgets an account.
 
-use super::kit::{Failure, Outcome, charge, ensure, hold, key, later, lifetime, minute, op, plan, same, settle};
+use super::kit::{Failure, Outcome, charge, ensure, hold, key, later, lifetime, minute, op, plan, rule, same, settle};
 use super::shadow::Shadow;
 use crate::account::{How, MeterId, RowEntry};
+use crate::amount::Amount;
 use crate::id::LimitId;
-use crate::plan::{Adopt, Claim, Effect, Plan, Report};
+use crate::plan::{Adopt, Claim, Effect, Kernel, Plan, Report};
 use crate::store::{Filter, PartsOf, Store};
-use crate::time::Timestamp;
+use crate::time::{Length, Timestamp};
+use crate::window::Slices;
 
 fn adopt(now: Timestamp, limit: &str, schedule: &str, how: Adopt) -> Result<Plan, Failure> {
     let limit: LimitId = limit.parse()?;
@@ -107,6 +109,64 @@ pub(super) fn a_reset_counts_from_nothing(store: &dyn Store, now: Timestamp) -> 
     shadow.granted(&plan(now, &[&alice]).of(op("call")?).report(settle(&[(1, 4)])), now)?;
     same!(shadow.spent_and_held(&alice, 1, now)?, (10, 0), "what is spent and held after the old settle");
     shadow.proved(now)
+}
+
+/// Lets so many strangers come that a store that drops idle accounts has looked at all.
+fn strangers(shadow: &mut Shadow<'_>, now: Timestamp) -> Outcome {
+    for n in 0..40 {
+        let stranger = key(&format!("stranger-{n:02}"))?;
+        shadow.granted(&plan(now, &[&stranger]).take(charge(0, lifetime(9, 10), 1)), now)?;
+    }
+    Ok(())
+}
+
+/// A store dropped an account in which all had been given back. What was used was told a little later, and counted nowhere:
+/// a lifetime's budget did not see it, and the ledger proved more than was kept.
+pub(super) fn what_was_given_back_can_be_settled_late(store: &dyn Store, now: Timestamp) -> Outcome {
+    let alice = key("alice")?;
+    let mut shadow = Shadow::of(store);
+    let limits = [lifetime(1, 10), rule(2, 10, Kernel::Sliding { length: Length::MINUTE })];
+    let ask = limits.iter().fold(plan(now, &[&alice]).under(op("call")?), |ask, rule| ask.take(hold(0, *rule, 4)));
+    shadow.granted(&ask, now)?;
+    shadow.granted(&plan(now, &[&alice]).of(op("call")?).report(Report::Release { account: None }), now)?;
+    strangers(&mut shadow, now)?;
+    let then = later(now, 5);
+    shadow.granted(&plan(then, &[]).of(op("call")?).report(settle(&[(1, 7), (2, 7)])), then)?;
+    same!(shadow.spent_and_held(&alice, 1, then)?, (7, 0), "what is spent of the lifetime");
+    same!(shadow.spent_and_held(&alice, 2, then)?, (7, 0), "what is spent of the minute");
+    for limit in limits {
+        shadow.denied(&plan(then, &[&alice]).take(charge(0, limit, 4)), then)?;
+    }
+    shadow.proved(then)
+}
+
+/// A store dropped an account that had been reset. Its successor went back to the epoch before, in which a settle of what
+/// was held before the reset found it.
+pub(super) fn a_reset_outlives_an_account_that_is_empty(store: &dyn Store, now: Timestamp) -> Outcome {
+    let alice = key("alice")?;
+    let mut shadow = Shadow::of(store);
+    let length = Length::MINUTE;
+    let limits = [
+        lifetime(1, 10),
+        rule(2, 10, Kernel::Sliding { length }),
+        rule(3, 10, Kernel::Rolling(Slices::new(length, 6)?)),
+        rule(4, 10, Kernel::Leak { length, burst: Amount::new(10) }),
+    ];
+    let ask = limits.iter().fold(plan(now, &[&alice]).under(op("old")?), |ask, rule| ask.take(hold(0, *rule, 4)));
+    shadow.granted(&ask, now)?;
+    shadow.granted(&plan(now, &[&alice]).of(op("old")?).report(Report::Release { account: None }), now)?;
+    let reset = (1..=4)
+        .fold(plan(now, &[&alice]), |reset, meter| reset.report(Report::Reset { account: 0, meter: MeterId(meter) }));
+    shadow.granted(&reset, now)?;
+    strangers(&mut shadow, now)?;
+    let then = later(now, 5);
+    let again = limits.iter().fold(plan(then, &[&alice]), |again, rule| again.take(charge(0, *rule, 2)));
+    shadow.granted(&again, then)?;
+    shadow.granted(&plan(then, &[]).of(op("old")?).report(settle(&[(1, 7), (2, 7), (3, 7), (4, 7)])), then)?;
+    for meter in 1..=4 {
+        same!(shadow.spent_and_held(&alice, meter, then)?, (2, 0), "what is spent since the reset of limit {meter}");
+    }
+    shadow.proved(then)
 }
 
 pub(super) fn a_forgotten_account_is_gone_and_its_rows_stay(store: &dyn Store, now: Timestamp) -> Outcome {

@@ -636,7 +636,8 @@ impl ExtractAt for Vec<Mine> {
 
 impl Desk {
     fn clear(&mut self) {
-        let Self { state, verdict: _, spots, mine, aside, others, also: _, reserved, expired, pool, hints: _, hold: _ } = self;
+        let Self { state, verdict: _, spots, mine, aside, others, also: _, reserved, expired, pool, hints: _, hold: _ } =
+            self;
         pool.extend(state.accounts.drain(..).map(|loaded| loaded.account));
         state.clear();
         spots.clear();
