@@ -249,6 +249,7 @@ list! {
     limits::a_forgotten_account_is_gone_and_its_rows_stay: "a forgotten account is gone, its parts end, its rows stay",
     limits::a_late_settle_of_a_forgotten_account_moves_nothing: "a settle of a forgotten account moves nothing in its successor",
     limits::a_forgotten_epoch_is_never_used_again: "a successor begins in an epoch that no account before it has seen",
+    limits::what_is_due_ends_before_its_account_is_forgotten: "what is due when its account is forgotten ends by itself, at its own instant",
     limits::forgetting_ends_every_part_of_an_account: "however many parts an account has, forgetting ends all of them",
     reading::accounts_are_listed_once_in_order: "accounts come in order, each once, whatever the page",
     reading::parts_are_listed_once_in_order: "parts come in order, each once, whatever is asked for",

@@ -11,7 +11,7 @@ use super::{Books, MemoryStore, Shard};
 use crate::account::{Account, Part};
 use crate::error::StoreError;
 use crate::id::{OpId, Subject};
-use crate::plan::{Counters, Loaded, Plan, Report, State, Verdict, decide};
+use crate::plan::{Changes, Counters, Loaded, Plan, Report, State, Verdict, decide};
 use crate::store::table::{Hash64, Slot};
 use crate::time::{Length, Timestamp};
 
@@ -384,6 +384,12 @@ impl MemoryStore {
         ops: &mut LockedOps<'_>,
         books: Option<&mut Books>,
     ) {
+        if !desk.state.changes.forgotten.is_empty() {
+            // What ended before its account was forgotten did not end by that.
+            let Changes { parts, forgotten, .. } = &desk.state.changes;
+            let ended = parts.iter().filter(|part| !part.is_open() && forgotten.contains(&part.account));
+            desk.aside.extend(ended.map(|part| (part.clone(), None)));
+        }
         for (part, mine) in std::mem::take(&mut desk.aside) {
             desk.mine.extend(mine);
             self.save_part(desk, &part, plan.horizon, locked, ops);
