@@ -98,10 +98,15 @@
 //! ```
 
 mod asynchronous;
+mod codec;
 mod ledger;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
 pub use asynchronous::{AsyncStore, Blocking, Boxed, DynAsyncStore, Ready, block_on};
 pub use ledger::{Filter, Mismatch, Sum, Total, sums, verify};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteOptions, SqliteStore, Synchronous};
 
 use crate::account::{Account, Part, Row};
 use crate::error::StoreError;
