@@ -41,7 +41,7 @@ impl Drop for Scratch {
 pub const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 
 pub fn later(seconds: i64) -> Timestamp {
-    NOW.saturating_add(Length::from_secs(seconds).unwrap())
+    Timestamp::from_micros(NOW.as_micros() + seconds * 1_000_000)
 }
 
 pub fn subject(key: &str) -> Subject {

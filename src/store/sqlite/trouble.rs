@@ -11,7 +11,7 @@ use rusqlite::{Error, ErrorCode};
 use crate::error::StoreError;
 
 /// The longest that a waiting thread sleeps at a time.
-const NAP: Duration = Duration::from_millis(4);
+const NAP: Duration = Duration::from_millis(1);
 
 /// What an error of SQLite means, where nothing was changed.
 #[expect(clippy::needless_pass_by_value, reason = "so that it can be given to map_err")]
@@ -83,7 +83,7 @@ pub(super) fn insisting<T>(deadline: Instant, mut what: impl FnMut() -> rusqlite
 /// Sleeps for a while that grows with the number of tries and is never the same, so that waiting processes do not march
 /// in step.
 pub(super) fn nap(tries: u32, most: Duration) {
-    let longest = Duration::from_micros(50).saturating_mul(1 << tries.min(7)).min(NAP);
+    let longest = Duration::from_micros(50).saturating_mul(1 << tries.min(5)).min(NAP);
     let mut dice = DICE.get();
     dice ^= dice << 13;
     dice ^= dice >> 7;
