@@ -1,16 +1,16 @@
-//! What a window costs: each kind computed anew beside a straightforward floor, and an unchanged one by memo beside one
-//! integer division. `cargo bench --bench windows --features tz` includes the zones.
-#![allow(clippy::unwrap_used, missing_docs)]
+//! What a window costs, and a step of a limiter: each kind computed anew beside a straightforward floor, and an unchanged
+//! window by memo beside one integer division. The last lines are ratios, of medians of interleaved rounds.
+//! `cargo bench --bench windows --features tz` includes the zones.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, clippy::float_arithmetic, missing_docs)]
 
 use std::hint::black_box;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use keyward::window::{Anchored, Calendar, FirstUse, FirstUseState, Grid, Memo, Schedule, Unit};
 use keyward::{Length, Timestamp};
 
-/// Another module's rows are another function here, and another target.
 fn main_config() -> Criterion {
     Criterion::default()
         .warm_up_time(Duration::from_millis(300))
@@ -21,9 +21,12 @@ fn main_config() -> Criterion {
 criterion_group! {
     name = all;
     config = main_config();
-    targets = window
+    targets = window, limiter::steps, ratios
 }
 criterion_main!(all);
+
+#[path = "windows/limiter.rs"]
+mod limiter;
 
 /// Rows of `src/window.rs`.
 fn window(criterion: &mut Criterion) {
@@ -144,4 +147,42 @@ mod zoned {
     fn calendar(unit: Unit) -> Calendar {
         Calendar::builder(unit).zone(ZONE.parse().unwrap()).build().unwrap()
     }
+}
+
+/// An unchanged window by memo, as a ratio to one integer division: what is promised, measured in one run.
+fn ratios(_: &mut Criterion) {
+    let now: Timestamp = "2026-05-14T15:09:26.535897Z".parse().unwrap();
+    let length = Length::DAY.as_micros();
+    let zone = if cfg!(feature = "tz") { "America/New_York" } else { "-05:00" };
+    let calendar = Calendar::builder(Unit::Day).zone(zone.parse().unwrap()).build().unwrap();
+    let (grid, calendar) = (Schedule::from(Grid { length: Length::DAY }), Schedule::from(calendar));
+    let (mut by_grid, mut by_calendar) = (Memo::new(), Memo::new());
+    let mut rows: [Vec<f64>; 3] = Default::default();
+    for _ in 0..301 {
+        rows[0].push(nanos(|| {
+            black_box(black_box(now.as_micros()) / black_box(length));
+        }));
+        rows[1].push(nanos(|| {
+            black_box(by_grid.window(black_box(now), &grid));
+        }));
+        rows[2].push(nanos(|| {
+            black_box(by_calendar.window(black_box(now), &calendar));
+        }));
+    }
+    let [division, grid, calendar] = rows.map(|mut row| {
+        row.sort_by(f64::total_cmp);
+        row[row.len() / 2]
+    });
+    println!("one integer division                  {division:5.2} ns");
+    println!("unchanged window by memo, grid        {grid:5.2} ns  {:.2}x  (goal 1.00x)", grid / division);
+    println!("unchanged window by memo, {zone:<11} {calendar:5.2} ns  {:.2}x  (goal 3.00x)", calendar / division);
+}
+
+/// Nanoseconds for one call, over a round of ten thousand.
+fn nanos(mut work: impl FnMut()) -> f64 {
+    let began = Instant::now();
+    for _ in 0..10_000 {
+        work();
+    }
+    began.elapsed().as_secs_f64() * 1e9 / 1e4
 }

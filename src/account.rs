@@ -9,6 +9,7 @@ pub(crate) mod codec;
 mod hold;
 mod ledger;
 mod meter;
+mod room;
 mod rule;
 
 pub use hold::{Audit, Context, Entry, How, OnExpiry, Part};

@@ -391,6 +391,30 @@ impl OpId {
         Ok(Self(library.map_or_else(|| Op::Host(Text::new(text)), |id| Op::Library(id.to_be_bytes()))))
     }
 
+    /// The bytes of an id that the library made: all there is to keep of it.
+    #[inline]
+    pub(crate) const fn library(&self) -> Option<[u8; 16]> {
+        match self.0 {
+            Op::Library(id) => Some(id),
+            Op::Host(_) => None,
+        }
+    }
+
+    /// The id of these bytes.
+    #[inline]
+    pub(crate) const fn from_library(id: [u8; 16]) -> Self {
+        Self(Op::Library(id))
+    }
+
+    /// An id as bytes; those of a host's own id are its text.
+    #[inline]
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            Op::Library(id) => id,
+            Op::Host(id) => id.as_bytes(),
+        }
+    }
+
     /// When the operation began, if the library made this id.
     ///
     /// ```

@@ -5,25 +5,32 @@
 pub mod account;
 pub mod amount;
 pub mod budget;
+#[cfg(feature = "conformance")]
+#[cfg_attr(docsrs, doc(cfg(feature = "conformance")))]
+pub mod conformance;
 pub mod error;
 pub mod id;
+pub mod keyed;
 pub mod limit;
 pub mod limiter;
 pub mod plan;
 pub mod pool;
+pub mod price;
 pub mod quota;
 pub mod store;
 pub mod system;
 pub mod time;
+pub mod upstream;
 pub mod usage;
 pub mod window;
 
 pub use amount::{Amount, Cap, Measure, Usd};
 pub use error::{Error, StoreError};
 pub use id::{Fingerprint, KeyId, KeySuffix, LimitId, OpId, Secret, Subject};
+pub use keyed::Keyed;
 pub use limit::Limit;
 pub use limiter::Limiter;
-pub use store::{AsyncStore, Store};
+pub use store::{AsyncStore, MemoryStore, Store};
 pub use system::{OpIds, SystemClock};
 pub use time::{Clock, Length, ManualClock, Timestamp, When};
 pub use usage::{Class, Hint, Outcome, Usage};

@@ -1,7 +1,7 @@
 //! Limits: how much of what, in which time, for whom; and what they are compiled to.
 //!
 //! A [`Limit`] is written as a person thinks of it. [`Limit::compile`] checks all of it and names what is wrong; the
-//! [`Compiled`] limit finds the account that a call falls under, how much it asks for, and the [`Rule`] by which a store
+//! [`Compiled`] limit finds the account that a call falls under, how much it asks for, and the [`Rule`](crate::account::Rule) by which a store
 //! counts it at some instant.
 //!
 //! ```

@@ -31,6 +31,7 @@
 //! # Ok::<(), keyward::Error>(())
 //! ```
 
+mod books;
 mod decide;
 mod report;
 mod state;

@@ -22,6 +22,8 @@
 use crate::id::OpId;
 use crate::time::{Length, Timestamp, When};
 
+pub use crate::usage::ProviderWindow;
+
 /// Why a key is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
@@ -137,20 +139,6 @@ pub enum Report {
     Enable,
     /// The key has a new secret: what was said of the old one no longer holds.
     Rotate,
-}
-
-/// What a provider last said about one of its own limits on the key.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct ProviderWindow {
-    /// The provider's name for it: `requests`, `input-tokens`, `five_hour`.
-    pub name: String,
-    /// How much it allows, if that was said.
-    pub limit: Option<u64>,
-    /// How much is left, if that was said.
-    pub remaining: Option<u64>,
-    /// When it begins anew, if that was said.
-    pub resets: Option<Timestamp>,
 }
 
 /// What is written down about a key, for people and for choosing among keys. It decides nothing.

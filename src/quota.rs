@@ -94,10 +94,18 @@ impl Refill {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
 pub struct Patch {
-    /// `Some(None)` makes the balance unlimited, which clears the refill too.
+    /// `Some(None)` makes the balance unlimited, which clears the refill too. Written as null.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none", deserialize_with = "named"))]
     pub units: Option<Option<i64>>,
-    /// `Some(None)` clears the refill and keeps the balance.
+    /// `Some(None)` clears the refill and keeps the balance. Written as null.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none", deserialize_with = "named"))]
     pub refill: Option<Option<Refill>>,
+}
+
+/// What a patch names, if only to clear it.
+#[cfg(feature = "serde")]
+fn named<'de, T: serde::Deserialize<'de>, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
+    serde::Deserialize::deserialize(from).map(Some)
 }
 
 /// A balance of credits.

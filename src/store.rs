@@ -100,11 +100,14 @@
 mod asynchronous;
 mod codec;
 mod ledger;
+pub mod memory;
 #[cfg(feature = "sqlite")]
-mod sqlite;
+pub mod sqlite;
+pub(crate) mod table;
 
 pub use asynchronous::{AsyncStore, Blocking, Boxed, DynAsyncStore, Ready, block_on};
 pub use ledger::{Filter, Mismatch, Sum, Total, sums, verify};
+pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore, Synchronous};
 

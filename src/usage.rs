@@ -16,6 +16,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::amount::{Amount, Measure, Usd};
 use crate::error::Error;
@@ -205,6 +206,74 @@ pub enum Hint {
     Wait(Length),
     /// Read from the words of a message.
     Read(Timestamp),
+}
+
+impl Hint {
+    /// The hint of a wait that begins now. One of no length is an instant: this one.
+    #[must_use]
+    pub fn after(wait: Duration, now: Timestamp) -> Self {
+        if wait.is_zero() { Self::Stated(now) } else { Self::Wait(Length::try_from(wait).unwrap_or(Length::MAX)) }
+    }
+
+    /// The instant as it was said, believable or not.
+    #[must_use]
+    pub const fn instant(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Stated(at) | Self::Read(at) => at,
+            Self::Wait(length) => now.saturating_add(length),
+        }
+    }
+
+    /// The instant until which a key is left alone: what was said, within the bounds of `patience`.
+    ///
+    /// ```
+    /// use keyward::usage::Patience;
+    /// use keyward::{Hint, Length, Timestamp};
+    ///
+    /// let (now, patience) = (Timestamp::EPOCH, Patience::default());
+    /// assert_eq!(Hint::Stated(now).until(now, patience).to_string(), "1970-01-01T00:00:01Z");
+    /// assert_eq!(Hint::Read(now).until(now, patience).to_string(), "1970-01-01T00:01:00Z");
+    /// assert_eq!(Hint::Wait(Length::MAX).until(now, patience).to_string(), "1970-01-08T00:00:00Z");
+    /// ```
+    #[must_use]
+    pub fn until(self, now: Timestamp, patience: Patience) -> Timestamp {
+        let Patience { stated, read, most } = patience;
+        let least = if matches!(self, Self::Read(_)) { read } else { stated };
+        self.instant(now).min(now.saturating_add(most)).max(now.saturating_add(least))
+    }
+}
+
+/// How long a key is left alone at least and at most, whatever an answer says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+pub struct Patience {
+    /// The least after what was stated in a header or a typed field; it wins over [`Patience::most`].
+    pub stated: Length,
+    /// The least after what was read from the words of a message; it wins over [`Patience::most`].
+    pub read: Length,
+    /// The most after either.
+    pub most: Length,
+}
+
+impl Default for Patience {
+    /// From a second, or a minute for what was read, to seven days.
+    fn default() -> Self {
+        Self { stated: Length::SECOND, read: Length::MINUTE, most: Length::WEEK }
+    }
+}
+
+/// What a provider last said about one of its own limits on a key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct ProviderWindow {
+    /// The provider's name for it: `requests`, `input-tokens`, `five_hour`.
+    pub name: String,
+    /// How much it allows, if that was said.
+    pub limit: Option<u64>,
+    /// How much is left, if that was said.
+    pub remaining: Option<u64>,
+    /// When it begins anew, if that was said.
+    pub resets: Option<Timestamp>,
 }
 
 /// What an upstream's answer means, and until when.

@@ -84,7 +84,7 @@ pub struct Part {
     pub op: OpId,
     /// The account.
     pub account: Subject,
-    /// Told apart from earlier parts of the same operation in the same account.
+    /// Larger than that of each part of the operation that had ended when it was taken.
     pub sequence: u16,
     /// When it was taken.
     pub taken: Timestamp,
@@ -103,6 +103,61 @@ impl Part {
     #[must_use]
     pub const fn is_open(&self) -> bool {
         self.end.is_none()
+    }
+
+    /// Whether some of it counts as used if it ends by itself.
+    #[must_use]
+    pub fn charges(&self) -> bool {
+        self.entries.iter().any(|entry| entry.on_expiry == OnExpiry::Charge)
+    }
+
+    /// Holds more, and lives at least until then.
+    pub(crate) fn join(&mut self, entry: Entry, expires: Timestamp) {
+        self.expires = self.expires.max(expires);
+        let same = |held: &&mut Entry| Entry { amount: entry.amount, ..**held } == entry;
+        if let Some(held) = self.entries.iter_mut().find(same) {
+            // What a meter holds in all fits into an amount, and this is no more.
+            held.amount = held.amount.checked_add(entry.amount).unwrap_or(Amount::MAX);
+        } else {
+            self.entries.push(entry);
+        }
+    }
+
+    /// What of so much that was used of a meter falls to the entry at this place: what it held, and to the last that the
+    /// part has of the meter all the rest. A part that held twice, in two windows, has two.
+    pub(crate) fn share(&self, place: usize, used: Amount) -> Amount {
+        let Some(entry) = self.entries.get(place) else { return Amount::ZERO };
+        let of_it = |other: &&Entry| other.meter == entry.meter;
+        let before = self.entries.iter().take(place).filter(of_it);
+        let rest = before.fold(used, |rest, other| rest.above(other.amount));
+        if self.is_last(place) { rest } else { rest.min(entry.amount) }
+    }
+
+    /// Puts an entry back into its place.
+    pub(crate) fn put(&mut self, place: usize, entry: Entry) {
+        if let Some(held) = self.entries.get_mut(place) {
+            *held = entry;
+        }
+    }
+
+    /// Whether no later entry is of the same meter.
+    pub(crate) fn is_last(&self, place: usize) -> bool {
+        let meter = self.entries.get(place).map(|entry| entry.meter);
+        !self.entries.iter().skip(place.saturating_add(1)).any(|later| Some(later.meter) == meter)
+    }
+
+    /// What it holds of a meter, or has booked there, in all its entries.
+    pub(crate) fn all_of(&self, meter: MeterId) -> Amount {
+        let of_it = self.entries.iter().filter(|entry| entry.meter == meter);
+        of_it.fold(Amount::ZERO, |sum, entry| sum.checked_add(entry.amount).unwrap_or(Amount::MAX))
+    }
+
+    /// Whether the operation went on in that other part once this one had ended, so that what it used since is not this
+    /// one's. What a part in another account was charged when it expired stands for the whole operation.
+    pub(crate) fn was_followed_by(&self, other: &Self) -> bool {
+        let Some((how, ended)) = self.end else { return false };
+        let elsewhere = how != How::Expired && other.taken >= ended;
+        self.op == other.op && self.sequence < other.sequence && (self.account == other.account || elsewhere)
     }
 
     /// Ends it, if it is open, because its account is forgotten: nothing is booked.

@@ -1,14 +1,14 @@
 //! One meter: what a limit has counted for one subject, and what a rule does with it.
 
-use crate::account::{Act, Ask, Audit, Entry, Kernel, MeterId, OnExpiry, Rule, Short};
+use crate::account::{Act, Audit, Entry, Kernel, MeterId, Rule};
 use crate::amount::{Amount, Cap};
 use crate::budget::Tally;
 use crate::error::Error;
-use crate::limiter::{Answer, Limiter, Mark, Rolling, State};
+use crate::limiter::{Limiter, Mark, Rolling, State};
 use crate::pool::Health;
 use crate::quota::Balance;
-use crate::time::{Length, Timestamp, When};
-use crate::window::{FirstUseState, Follow, Ring, Slices, Window};
+use crate::time::{Length, Timestamp};
+use crate::window::{Follow, Ring, Slices};
 
 /// What a limit has counted for one subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -188,34 +188,44 @@ impl Meter {
     /// Brings it to where it stands under this rule: a newer window, a newer schedule, refills that are due.
     ///
     /// A rule of an older generation changes nothing: it is charged to the cycle that is there, by its limits.
-    pub(crate) fn advance(&mut self, rule: &Rule) -> Moved {
+    /// A newer schedule starts it afresh, unless it is a balance: what was bought, and what is owed, outlives every edit.
+    pub(crate) fn advance(&mut self, rule: &Rule, now: Timestamp) -> Moved {
         if rule.generation < self.generation {
-            self.follow_up(&rule.kernel);
+            self.follow_up(&rule.kernel, now);
             return Moved::Nothing;
         }
-        if rule.generation > self.generation || !self.counts_by(&rule.kernel) {
+        let newer = rule.generation > self.generation;
+        let is_balance = matches!(self.counter, Counter::Balance(_));
+        if !self.counts_by(&rule.kernel) || (newer && !is_balance) {
             *self = Self::fresh(rule, self.epoch().wrapping_add(1));
             return Moved::Afresh;
         }
-        if !matches!(self.counter, Counter::Balance(_)) {
+        self.generation = rule.generation;
+        if !is_balance {
             self.cap = rule.cap;
         }
         match (&mut self.counter, rule.kernel) {
-            (Counter::Tally { tally, ends }, Kernel::Tumble { window }) if window.start > tally.start => {
-                self.claimed = 0;
+            (Counter::Tally { tally, ends }, Kernel::Tumble { window }) if window.start >= tally.start => {
+                // An older schedule may have left another end behind.
                 *ends = window.end;
-                tally.roll(window);
+                if window.start > tally.start {
+                    self.claimed = 0;
+                    tally.roll(window);
+                }
             }
             (Counter::Sliding { length, .. }, Kernel::Sliding { length: new }) => *length = new,
             (Counter::Rolling { slices, .. }, Kernel::Rolling(new)) => *slices = new,
             (Counter::Leak { length, burst, .. }, Kernel::Leak { length: new, burst: most }) => {
                 (*length, *burst) = (new, most);
             }
-            (Counter::Balance(balance), Kernel::Balance { today, .. }) => {
-                let epoch = balance.epoch;
-                match balance.catch_up(today) {
-                    0 => {}
-                    by => return Moved::Refilled { by, epoch },
+            (Counter::Balance(balance), Kernel::Balance { today, refill }) => {
+                let (epoch, by) = (balance.epoch, balance.catch_up(today));
+                if newer && balance.units.is_some() && balance.refill != refill {
+                    balance.covered = refill.map_or(0, |refill| refill.every.period(today));
+                    balance.refill = refill;
+                }
+                if by != 0 {
+                    return Moved::Refilled { by, epoch };
                 }
             }
             // A window of first use moves on with the grant that opens the next.
@@ -225,98 +235,18 @@ impl Meter {
     }
 
     /// Where nobody with the newer schedule has come since the cycle ended, what follows it is charged.
-    fn follow_up(&mut self, kernel: &Kernel) {
-        if let (Counter::Tally { tally, ends }, Kernel::Tumble { window }) = (&mut self.counter, kernel) {
-            if *ends <= window.start {
+    fn follow_up(&mut self, kernel: &Kernel, now: Timestamp) {
+        let end = match kernel {
+            Kernel::Tumble { window } => window.end,
+            Kernel::FirstUse(first_use) => now.saturating_add(first_use.length),
+            _ => return,
+        };
+        if let Counter::Tally { tally, ends } = &mut self.counter {
+            if *ends <= now && *ends < end {
                 *tally = Tally::since(*ends);
-                *ends = window.end;
+                *ends = end;
                 self.claimed = 0;
             }
-        }
-    }
-
-    /// Why the rule refuses this, on a meter that was brought to where it stands. `expiries` are the bounds of the
-    /// account's open parts, the earliest and the latest.
-    pub(crate) fn short(
-        &self,
-        rule: &Rule,
-        ask: Ask,
-        now: Timestamp,
-        expiries: (Timestamp, Timestamp),
-    ) -> Option<Short> {
-        // Of what is assumed, even nothing needs room for something.
-        let need = match ask {
-            Ask::Exact(amount) => amount,
-            Ask::Assumed(amount) => amount.max(Amount::ONE),
-        };
-        let short = match &self.counter {
-            Counter::Tally { tally, ends } => self.tally_short(tally, *ends, rule, need, now, expiries.1),
-            Counter::Sliding { state, held, .. } | Counter::Leak { state, held, .. } => {
-                limiter_short(self.limiter().peek(state, need, now), *held, expiries.0)
-            }
-            Counter::Rolling { slices, ring, held } => {
-                limiter_short(Rolling::of(self.cap, *slices).peek(ring, need, now), *held, expiries.0)
-            }
-            Counter::Balance(balance) => balance_short(balance, need, expiries.1),
-            Counter::Health(_) => None,
-        };
-        short.map(|short| Short { need: ask.amount(), ..short })
-    }
-
-    fn tally_short(
-        &self,
-        tally: &Tally,
-        ends: Timestamp,
-        rule: &Rule,
-        need: Amount,
-        now: Timestamp,
-        latest: Timestamp,
-    ) -> Option<Short> {
-        let (tally, window) = self.open(tally, ends, rule, now);
-        let fits = if need.is_zero() {
-            self.cap != Cap::At(Amount::ZERO)
-        } else {
-            window.is_some() && tally.has_room(self.cap, need)
-        };
-        if fits {
-            return None;
-        }
-        let ends = window.map(|window| window.end);
-        let alone = Tally { spent: Amount::ZERO, held: Amount::ZERO, ..tally }.has_room(self.cap, need);
-        let unheld = Tally { held: Amount::ZERO, ..tally }.has_room(self.cap, need);
-        let when = match ends {
-            Some(end) if alone && unheld && rule.on_expiry == OnExpiry::Release => {
-                When::WhenFreed { latest: end.min(latest) }
-            }
-            Some(Timestamp::MAX) if alone && unheld => When::WhenFreed { latest },
-            Some(end) if alone && unheld => When::WhenFreed { latest: end },
-            Some(end) if alone && end < Timestamp::MAX && self.opens_again(rule, tally.start, end) => When::At(end),
-            _ => When::Never,
-        };
-        let window_end = ends.filter(|end| *end < Timestamp::MAX);
-        Some(Short { need, have: tally.spent, held: tally.held, cap: self.cap, window_end, when })
-    }
-
-    /// What counts now, and in which window; `None` if none is open and none may open.
-    fn open(&self, tally: &Tally, ends: Timestamp, rule: &Rule, now: Timestamp) -> (Tally, Option<Window>) {
-        match rule.kernel {
-            Kernel::FirstUse(first_use) if rule.generation >= self.generation => {
-                match first_use.at_grant(first_use_state(tally.start), now) {
-                    Some(window) if window.start == tally.start => (*tally, Some(window)),
-                    Some(window) => (Tally::since(window.start), Some(window)),
-                    None => (Tally::since(tally.start), None),
-                }
-            }
-            _ => (*tally, Some(Window { start: tally.start, end: ends })),
-        }
-    }
-
-    fn opens_again(&self, rule: &Rule, start: Timestamp, end: Timestamp) -> bool {
-        match rule.kernel {
-            Kernel::FirstUse(first_use) if rule.generation >= self.generation => {
-                first_use.at_grant(first_use_state(start), end).is_some()
-            }
-            _ => true,
         }
     }
 
@@ -470,14 +400,6 @@ impl Meter {
         }
     }
 
-    /// What is spent and held together, as far as an amount can say it.
-    pub(crate) fn total(&self, now: Timestamp) -> Amount {
-        match &self.counter {
-            Counter::Tally { tally, .. } => tally.used().unwrap_or(Amount::MAX),
-            _ => self.spent(now),
-        }
-    }
-
     /// When its window began; the beginning of time where there is no such thing.
     #[must_use]
     pub const fn window_start(&self) -> Timestamp {
@@ -511,7 +433,7 @@ impl Meter {
     }
 
     /// The limiter that a sliding or leaking meter counts by; one that refuses everything for any other.
-    fn limiter(&self) -> Limiter {
+    pub(super) fn limiter(&self) -> Limiter {
         match &self.counter {
             Counter::Sliding { length, .. } => Limiter::sliding(self.cap, *length),
             Counter::Leak { length, burst, .. } => {
@@ -531,31 +453,6 @@ impl Meter {
                 | (Counter::Balance(_), Kernel::Balance { .. })
         )
     }
-}
-
-fn first_use_state(start: Timestamp) -> FirstUseState {
-    FirstUseState { start: Some(start).filter(|start| *start > Timestamp::MIN) }
-}
-
-/// What a limiter refused. Its instant is exact unless something that is held ends before.
-fn limiter_short(answer: Answer, held: Amount, earliest: Timestamp) -> Option<Short> {
-    let refused = answer.refused()?;
-    let when = match refused.retry {
-        When::At(at) if !held.is_zero() && earliest < at => When::WhenFreed { latest: at },
-        when => when,
-    };
-    let have = refused.used.above(held);
-    Some(Short { need: refused.need, have, held, cap: refused.limit, window_end: Some(refused.ends), when })
-}
-
-fn balance_short(balance: &Balance, need: Amount, latest: Timestamp) -> Option<Short> {
-    if balance.has_room(need) {
-        return None;
-    }
-    let units = balance.units.unwrap_or(i64::MAX);
-    let when = if need.get() <= units { When::WhenFreed { latest } } else { When::Never };
-    let cap = Cap::At(Amount::from_i64(units).unwrap_or_default());
-    Some(Short { need, have: Amount::ZERO, held: balance.held, cap, window_end: None, when })
 }
 
 fn add_held(held: Amount, amount: Amount, act: Act) -> Result<Amount, Error> {

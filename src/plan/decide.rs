@@ -3,10 +3,10 @@
 use smallvec::SmallVec;
 
 use super::report::Lookup;
-use super::{Act, Blocked, Denial, Effect, Firm, Grant, Pick, Plan, Ready, State, Take, Taken, Verdict};
-use crate::account::{
-    Audit, Counter, Entry, Kernel, Kind, Meter, MeterId, MeterRow, Moved, OnExpiry, Part, Row, RowEntry, Rule,
+use super::{
+    Act, Blocked, Denial, Due, Effect, Firm, Grant, Loaded, Pick, Plan, Ready, Report, State, Take, Taken, Verdict,
 };
+use crate::account::{Audit, Counter, Entry, How, Kind, MeterId, MeterRow, OnExpiry, Part, RowEntry};
 use crate::amount::{Amount, Cap};
 use crate::error::Error;
 use crate::id::OpId;
@@ -17,7 +17,7 @@ use crate::time::{Timestamp, When};
 /// Everything that the plan reports is booked first, whatever becomes of the rest. A hold that has expired by `now` ends
 /// before anything is asked of its account, as far as it was loaded. See [`State`] for what a store saves then.
 pub fn decide(plan: &Plan, state: &mut State, now: Timestamp) -> Verdict {
-    let mut desk = Desk { plan, state, now, changed: false };
+    let mut desk = Desk { plan, state, now, changed: false, told: false };
     desk.run().unwrap_or_else(|stop| match stop {
         Stop::Verdict(verdict) => *verdict,
         Stop::Error(error) => error.into(),
@@ -49,6 +49,8 @@ pub(super) struct Desk<'a> {
     pub(super) now: Timestamp,
     /// Whether anything was carried out that an answer must be remembered for.
     pub(super) changed: bool,
+    /// Whether the ledger was told what the plan says was used.
+    pub(super) told: bool,
 }
 
 impl Desk<'_> {
@@ -69,6 +71,11 @@ impl Desk<'_> {
             }
         }
         self.expire_due()?;
+        // What time alone did leaves no answer behind.
+        self.changed = false;
+        if self.more_is_due() && plan.reports.iter().any(|report| matches!(report, Report::Forget { .. })) {
+            return Ok(Verdict::More);
+        }
         let effects = match self.state.reported.take() {
             Some(effects) => effects,
             None => self.report()?,
@@ -111,16 +118,12 @@ impl Desk<'_> {
     fn expire_due(&mut self) -> Result<(), Stop> {
         for at in 0..self.state.accounts.len() {
             let Some(loaded) = self.state.accounts.get_mut(at) else { break };
-            if loaded.due.parts.is_empty() {
-                continue;
-            }
-            let next = loaded.due.next;
             for part in std::mem::take(&mut loaded.due.parts) {
                 self.expire(part)?;
             }
-            if let Some(account) = self.state.accounts.get_mut(at).map(|loaded| &mut loaded.account) {
+            if let Some(Loaded { account, due: Due { next: Some(next), .. }, .. }) = self.state.accounts.get_mut(at) {
                 if account.open > 0 {
-                    account.earliest = next.unwrap_or(account.latest);
+                    account.earliest = account.earliest.max(*next);
                 }
             }
         }
@@ -142,7 +145,7 @@ impl Desk<'_> {
             charged |= entry.on_expiry == OnExpiry::Charge;
             self.end_entry(&part.op, &part.account, part.sequence, entry, actual, (Kind::Expire, at))?;
         }
-        part.end = Some((crate::account::How::Expired, at));
+        part.end = Some((How::Expired, at));
         if charged {
             let context = part.context.clone();
             let estimate = context.as_ref().map(|context| context.estimate.clone());
@@ -263,12 +266,27 @@ impl Desk<'_> {
         if grant.expires.is_some() {
             self.tell_the_context();
         }
-        let charged = plan.takes.iter().any(|take| take.act == Act::Charge);
-        if let Some(used) = plan.used.as_ref().filter(|_| charged) {
+        self.tell_the_charge(grant);
+        Ok(())
+    }
+
+    /// A charge is told to the ledger whatever limits there are, unless a report has told of it.
+    fn tell_the_charge(&mut self, grant: &Grant) {
+        let plan = self.plan;
+        let Some(used) = &plan.used else { return };
+        let told = |report: &Report| matches!(report, Report::Settle { .. } | Report::Record { .. });
+        let of_a_hold =
+            |report: &Report| matches!(report, Report::Release { .. } | Report::Extend { .. } | Report::Raise { .. });
+        let picked =
+            plan.picks.iter().zip(&grant.picked).filter_map(|(pick, at)| pick.alternatives.get(usize::from(*at)));
+        let mut takes = plan.takes.iter().chain(picked.flat_map(|alternative| &alternative.takes));
+        let charged = takes.any(|take| take.act == Act::Charge);
+        let counted_by_none = grant.expires.is_none() && !plan.reports.iter().any(of_a_hold);
+        if (charged || counted_by_none) && !plan.reports.iter().any(told) {
             let (op, context) = (plan.op.clone(), plan.context.clone());
             self.usage_row(Kind::Charge, self.now, op, context, used.usage.clone(), None);
+            self.changed = true;
         }
-        Ok(())
     }
 
     fn take(&mut self, take: &Take, expires: Timestamp, grant: &mut Grant) -> Result<(), Stop> {
@@ -276,19 +294,15 @@ impl Desk<'_> {
         let meter = self.meter(take.account, rule)?;
         let mark = meter.take(rule, amount, take.act, now)?;
         let (epoch, audit) = (meter.epoch(), meter.audit);
-        let (remaining, window_end) = (meter.remaining(now), meter.window_end());
-        let over = match meter.cap {
-            Cap::At(cap) if remaining == Some(Amount::ZERO) => meter.total(now).above(cap),
-            _ => Amount::ZERO,
-        };
+        let (remaining, window_end) = meter.left(rule, now);
+        let over = if remaining == Some(Amount::ZERO) { meter.over(now) } else { Amount::ZERO };
         self.touched(take.account);
         let taken = Taken { account: take.account, meter: rule.meter, amount, remaining, window_end, over };
         grant.taken.push(taken);
         match take.act {
             Act::Hold => {
                 grant.expires = Some(expires);
-                let entry =
-                    Entry { meter: rule.meter, epoch, mark, amount, on_expiry: rule.on_expiry, audit: rule.audit };
+                let entry = Entry { meter: rule.meter, epoch, mark, amount, on_expiry: rule.on_expiry, audit };
                 self.hold(take.account, entry, expires)
             }
             Act::Charge => {
@@ -310,52 +324,62 @@ impl Desk<'_> {
         }
     }
 
-    /// Adds an entry to the operation's open part in the account, or to a new one.
+    /// Adds an entry to the operation's open part in the account, which then lives as long as this hold, or to a new one.
     fn hold(&mut self, account: u16, entry: Entry, expires: Timestamp) -> Result<(), Stop> {
         let Some(op) = &self.plan.hold else { return Ok(()) };
         let subject = self.account_subject(account)?;
-        let (now, changes) = (self.now, &mut self.state.changes.parts);
-        if let Some(part) =
-            changes.iter_mut().rev().find(|part| part.account == subject && part.op == *op && part.is_open())
-        {
-            part.entries.push(entry);
+        let Some(loaded) = self.state.accounts.get_mut(usize::from(account)) else { return Err(no_account(account)) };
+        let open = |part: &&mut Part| part.account == subject && part.op == *op && part.is_open();
+        if let Some(part) = self.state.changes.parts.iter_mut().rev().find(open) {
+            part.join(entry, expires);
+            loaded.account.latest = loaded.account.latest.max(part.expires);
             return Ok(());
         }
-        let known = self.state.parts.iter().filter(|part| part.account == subject);
-        if let Some(open) = known.clone().find(|part| part.is_open()) {
-            let mut part = open.clone();
-            part.entries.push(entry);
-            changes.push(part);
+        if let Some(part) = self.state.parts.iter_mut().find(open) {
+            part.join(entry, expires);
+            loaded.account.latest = loaded.account.latest.max(part.expires);
+            self.state.changes.parts.push(part.clone());
             return Ok(());
         }
-        let sequence = known.map(|part| part.sequence.saturating_add(1)).max().unwrap_or(0);
-        let entries = SmallVec::from_slice(&[entry]);
-        let (op, account_of) = (op.clone(), subject);
-        changes.push(Part {
-            op,
-            account: account_of,
+        loaded.account.opened(expires);
+        let ended = self.state.parts.iter().filter(|part| !part.is_open());
+        let sequence = ended.map(|part| part.sequence.saturating_add(1)).max().unwrap_or(0);
+        self.state.changes.parts.push(Part {
+            op: op.clone(),
+            account: subject,
             sequence,
-            taken: now,
+            taken: self.now,
             expires,
             end: None,
-            entries,
+            entries: SmallVec::from_slice(&[entry]),
             context: None,
         });
-        if let Some(loaded) = self.state.accounts.get_mut(usize::from(account)) {
-            loaded.account.opened(expires);
-        }
         Ok(())
     }
 
-    /// One of the operation's parts tells the ledger what the call was: one that will be charged, if there is one.
+    /// One of the operation's open parts tells the ledger what the call is now: one that will be charged, if there is one.
     fn tell_the_context(&mut self) {
         let Some(context) = &self.plan.context else { return };
-        if self.state.parts.iter().any(|part| part.context.is_some()) {
+        let parts = &self.state.parts;
+        let told = |part: &Part| part.context.is_some() && part.charges();
+        if parts.iter().any(|part| told(part) && matches!(part.end, Some((How::Expired, _)))) {
             return;
         }
+        let teller = parts.iter().find(|part| part.context.is_some() && part.is_open()).cloned();
+        let changes = &mut self.state.changes.parts;
+        if let Some(mut part) = teller {
+            if let Some(changed) = changes.iter().find(|changed| changed.is(&part)) {
+                part.clone_from(changed);
+            }
+            let other = !part.charges() && changes.iter().any(|other| other.is_open() && other.charges());
+            part.context = Some(context.clone()).filter(|_| !other);
+            self.save_part(part);
+            if !other {
+                return;
+            }
+        }
         let parts = &mut self.state.changes.parts;
-        let charges = |part: &Part| part.entries.iter().any(|entry| entry.on_expiry == OnExpiry::Charge);
-        let place = parts.iter().position(|part| part.is_open() && charges(part));
+        let place = parts.iter().position(|part| part.is_open() && part.charges());
         let place = place.or_else(|| parts.iter().position(Part::is_open));
         if let Some(part) = place.and_then(|place| parts.get_mut(place)) {
             part.context = Some(context.clone());
@@ -373,60 +397,6 @@ impl Desk<'_> {
         }
         self.touched(ready.account);
         Ok(())
-    }
-
-    /// The meter of a rule, brought to where it stands now; a fresh one if the account has none.
-    pub(super) fn meter(&mut self, account: u16, rule: &Rule) -> Result<&mut Meter, Stop> {
-        if matches!(rule.kernel, Kernel::Leak { burst: Amount::ZERO, .. }) || rule.meter == MeterId::HEALTH {
-            return Err(invalid("rule", format!("{rule:?}"), "a burst of at least 1, and a meter that counts").into());
-        }
-        let epoch = self.state.counters.epoch;
-        let Some(loaded) = self.state.accounts.get_mut(usize::from(account)) else { return Err(no_account(account)) };
-        let meters = &mut loaded.account.meters;
-        let place = meters.iter().position(|meter| meter.id == rule.meter);
-        let (place, moved) = match place {
-            Some(place) => (place, meters.get_mut(place).map_or(Moved::Nothing, |meter| meter.advance(rule))),
-            None => {
-                meters.push(Meter::fresh(rule, epoch));
-                (meters.len() - 1, Moved::Afresh)
-            }
-        };
-        if moved != Moved::Nothing {
-            self.balance_moved(account, place, moved);
-        }
-        let found = self.state.accounts.get_mut(usize::from(account)).and_then(|l| l.account.meters.get_mut(place));
-        found.ok_or_else(|| no_account(account))
-    }
-
-    /// A balance that is new, or was refilled, is saved whatever becomes of the plan: time alone did it.
-    fn balance_moved(&mut self, account: u16, place: usize, moved: Moved) {
-        let Some(loaded) = self.state.accounts.get_mut(usize::from(account)) else { return };
-        let Some(meter) = loaded.account.meters.get(place) else { return };
-        let Counter::Balance(balance) = &meter.counter else { return };
-        loaded.changed = true;
-        // The first row of an epoch says what it began with, so that its rows add up to what is there.
-        let whole = balance.units.unwrap_or(0);
-        let (kind, came) = match moved {
-            Moved::Refilled { epoch, .. } if epoch != balance.epoch => (Kind::Refill, whole),
-            Moved::Refilled { by, .. } => (Kind::Refill, by),
-            Moved::Afresh | Moved::Nothing => (Kind::Set, whole),
-        };
-        if meter.audit == Audit::Rows {
-            let row = MeterRow {
-                kind,
-                account: loaded.subject.clone(),
-                meter: meter.id,
-                window: Timestamp::EPOCH,
-                epoch: balance.epoch,
-                sequence: 0,
-                spent: came.saturating_neg(),
-            };
-            self.row(self.now, None, RowEntry::Meter(row));
-        }
-    }
-
-    pub(super) fn row(&mut self, at: Timestamp, op: Option<OpId>, entry: RowEntry) {
-        self.state.changes.rows.push(Row { at, op, entry });
     }
 }
 

@@ -1,19 +1,16 @@
 //! What a plan reports: booked whatever becomes of the rest of it.
 
-use std::sync::Arc;
+use smallvec::SmallVec;
 
-use super::decide::{Desk, Effects, Stop, invalid, no_account};
-use super::{Adopt, BalanceChange, Claim, Effect, LimitRecord, Loaded, Report, Verdict};
+use super::decide::{Desk, Effects, Stop, invalid};
+use super::{Adopt, BalanceChange, Claim, Effect, LimitRecord, Report, Verdict};
 use crate::account::{
-    Account, Audit, Context, Counter, Entry, How, Kernel, Kind, Landed, Meter, MeterId, MeterRow, OnExpiry, Part,
-    RowEntry, Rule, UsageRow,
+    Account, Audit, Counter, Entry, How, Kernel, Kind, Meter, MeterId, MeterRow, OnExpiry, Part, RowEntry, Rule,
 };
-use crate::amount::{Amount, Cap};
-use crate::error::Error;
-use crate::id::{LimitId, OpId, Subject};
+use crate::amount::Amount;
+use crate::id::LimitId;
 use crate::quota::Balance;
 use crate::time::{Length, Timestamp};
-use crate::usage::Usage;
 
 /// Amounts by meter.
 pub(super) trait Lookup {
@@ -59,7 +56,7 @@ impl Desk<'_> {
 
     /// The places in `state.parts` of the operation's parts, in one account or in all; those that only the caller knows
     /// are taken to have expired.
-    fn parts_of(&mut self, account: Option<u16>) -> Result<Vec<usize>, Stop> {
+    fn parts_of(&mut self, account: Option<u16>) -> Result<SmallVec<[usize; 8]>, Stop> {
         if self.plan.hold.is_none() {
             return Err(invalid("hold", "none", "the operation that is reported on").into());
         }
@@ -90,55 +87,52 @@ impl Desk<'_> {
             let Some(mut part) = self.state.parts.get(place).cloned() else { continue };
             let kind = match part.end {
                 None => Kind::Settle,
+                Some((how, _)) if self.was_followed(&part, account) => {
+                    effects.push(Effect::Already(how));
+                    continue;
+                }
                 Some((How::Settled, _)) => {
-                    self.same_again(&part, actual)?;
+                    same_again(&part, actual)?;
                     effects.push(Effect::Already(How::Settled));
                     continue;
                 }
                 Some((how, _)) => {
-                    let charged = part.entries.iter().any(|entry| entry.on_expiry == OnExpiry::Charge);
-                    if how == How::Expired && charged && part.context.is_some() {
+                    if how == How::Expired && part.charges() && part.context.is_some() {
                         before = part.context.as_ref().map(|context| context.estimate.clone());
                     }
                     Kind::Adjust
                 }
             };
-            for entry in &mut part.entries {
-                let (held, used) = (entry.amount, actual.of(entry.meter).unwrap_or(entry.amount));
+            for place in 0..part.entries.len() {
+                let Some(mut entry) = part.entries.get(place).copied() else { continue };
+                let held = entry.amount;
+                let used = actual.of(entry.meter).map_or(held, |used| part.share(place, used));
                 let landed = match kind {
                     Kind::Settle => {
-                        self.end_entry(&part.op, &part.account, part.sequence, entry, used, (kind, self.now))?
+                        self.end_entry(&part.op, &part.account, part.sequence, &mut entry, used, (kind, self.now))?
                     }
-                    _ => self.amend_entry(&part.op, &part.account, part.sequence, entry, used, kind)?,
+                    _ => self.amend_entry(&part.op, &part.account, part.sequence, &mut entry, used, kind)?,
                 };
                 effects.push(self.booked(&part.account, entry.meter, held, used, landed));
+                part.put(place, entry);
             }
             if part.is_open() {
                 self.closed(&part.account);
             }
             part.end = Some((How::Settled, self.now));
-            booked = Some(kind);
+            booked = booked.filter(|known| *known == Kind::Settle).or(Some(kind));
             self.save_part(part);
         }
         if let Some(kind) = booked {
-            self.used_row(kind, before);
+            self.used_row(if before.is_some() { Kind::Adjust } else { kind }, before);
         }
         Ok(())
     }
 
-    /// A part that was settled before may be settled again, as long as nothing else is said of it.
-    fn same_again(&self, part: &Part, actual: &impl Lookup) -> Result<(), Stop> {
-        for entry in &part.entries {
-            if let Some(now) = actual.of(entry.meter).filter(|now| *now != entry.amount) {
-                return Err(Verdict::Conflict {
-                    field: format!("settle.meter {} of {:?}", entry.meter.0, part.account),
-                    before: entry.amount.to_string(),
-                    now: now.to_string(),
-                }
-                .into());
-            }
-        }
-        Ok(())
+    /// Whether the operation went on elsewhere after this part had ended, where `account` is all that is looked at.
+    fn was_followed(&self, part: &Part, account: Option<u16>) -> bool {
+        let seen = |other: &&Part| account.is_none() || other.account == part.account;
+        self.state.parts.iter().filter(seen).any(|other| part.was_followed_by(other))
     }
 
     fn release(&mut self, account: Option<u16>, effects: &mut Effects) -> Result<(), Stop> {
@@ -194,26 +188,25 @@ impl Desk<'_> {
         }
         for place in places {
             let Some(mut part) = self.state.parts.get(place).cloned() else { continue };
-            if let Some((How::Settled, _)) = part.end {
-                effects.push(Effect::Already(How::Settled));
+            if let Some((how, _)) = part.end.filter(|(how, _)| *how == How::Settled || self.was_followed(&part, None)) {
+                effects.push(Effect::Already(how));
                 continue;
             }
-            for entry in &mut part.entries {
-                let (held, to) = (entry.amount, to.of(entry.meter).unwrap_or(entry.amount).max(entry.amount));
-                let landed = if part.end.is_none() {
-                    let now = self.now;
-                    let landed = match self.account_of(&part.account)?.account.meter_mut(entry.meter) {
-                        Some(meter) => meter.raise(entry, to.above(held), now)?,
-                        None => Landed::Elsewhere,
-                    };
-                    entry.amount = to;
-                    landed
+            for place in 0..part.entries.len() {
+                let Some(mut entry) = part.entries.get(place).copied().filter(|_| part.is_last(place)) else {
+                    continue;
+                };
+                let held = entry.amount;
+                let by = to.of(entry.meter).map_or(Amount::ZERO, |to| to.above(part.all_of(entry.meter)));
+                let to = held.checked_add(by).ok_or_else(|| invalid("raise", by, "a sum of at most 2^63 - 1"))?;
+                let landed = if part.is_open() {
+                    self.raise_entry(&part.account, &mut entry, by)?
                 } else {
-                    self.amend_entry(&part.op, &part.account, part.sequence, entry, to, Kind::Adjust)?
+                    self.amend_entry(&part.op, &part.account, part.sequence, &mut entry, to, Kind::Adjust)?
                 };
                 effects.push(self.booked(&part.account, entry.meter, held, to, landed));
+                part.put(place, entry);
             }
-            self.account_of(&part.account)?.changed = true;
             self.save_part(part);
         }
         Ok(())
@@ -226,20 +219,24 @@ impl Desk<'_> {
         }
         for place in places {
             let Some(mut part) = self.state.parts.get(place).cloned() else { continue };
-            let ended = part.end.is_some();
-            for entry in &mut part.entries {
+            if let Some((how, _)) = part.end.filter(|_| self.was_followed(&part, None)) {
+                effects.push(Effect::Already(how));
+                continue;
+            }
+            for place in 0..part.entries.len() {
+                let Some(entry) = part.entries.get(place).copied().filter(|_| part.is_last(place)) else { continue };
                 let Some(more) = more.of(entry.meter).filter(|more| !more.is_zero()) else { continue };
-                let before = *entry;
-                let base = if ended { entry.amount } else { Amount::ZERO };
+                // Of a part that is open nothing is booked yet, and its hold stays as it is.
+                let base = if part.is_open() { Amount::ZERO } else { entry.amount };
                 let sum = base.checked_add(more).ok_or_else(|| invalid("record", more, "a sum of at most 2^63 - 1"))?;
-                entry.amount = base;
-                let landed = self.amend_entry(&part.op, &part.account, part.sequence, entry, sum, Kind::Record)?;
+                let mut booked = Entry { amount: base, ..entry };
+                let landed =
+                    self.amend_entry(&part.op, &part.account, part.sequence, &mut booked, sum, Kind::Record)?;
                 effects.push(self.booked(&part.account, entry.meter, base, sum, landed));
-                if !ended {
-                    entry.amount = before.amount;
+                if !part.is_open() {
+                    part.put(place, booked);
                 }
             }
-            self.account_of(&part.account)?.changed = true;
             self.save_part(part);
         }
         self.used_row(Kind::Record, None);
@@ -369,168 +366,26 @@ impl Desk<'_> {
             part.forget(at);
         }
         self.state.counters.epoch = self.state.counters.epoch.max(last).wrapping_add(1);
-        self.state.changes.parts.retain(|part| part.account != subject);
+        self.state.changes.parts.retain(|part| part.account != subject || !part.is_open());
         self.state.changes.forgotten.push(subject.clone());
         self.changed = true;
         self.row(at, op, RowEntry::Forgotten { account: subject });
         Ok(Effect::Forgotten)
     }
+}
 
-    /// Ends what an entry holds, and writes the row of it.
-    pub(super) fn end_entry(
-        &mut self,
-        op: &OpId,
-        account: &Subject,
-        sequence: u16,
-        entry: &mut Entry,
-        actual: Amount,
-        (kind, at): (Kind, Timestamp),
-    ) -> Result<Landed, Stop> {
-        let loaded = self.account_of(account)?;
-        loaded.changed = true;
-        let landed = match loaded.account.meter_mut(entry.meter) {
-            Some(meter) => meter.settle(entry, actual, at)?,
-            None => Landed::Elsewhere,
-        };
-        entry.amount = actual;
-        self.entry_row(op, account, sequence, entry, actual.get(), (kind, at));
-        Ok(landed)
-    }
-
-    /// Moves what an ended entry has booked to another amount, and writes the row of it.
-    fn amend_entry(
-        &mut self,
-        op: &OpId,
-        account: &Subject,
-        sequence: u16,
-        entry: &mut Entry,
-        to: Amount,
-        kind: Kind,
-    ) -> Result<Landed, Stop> {
-        let (now, by) = (self.now, to.get().saturating_sub(entry.amount.get()));
-        let loaded = self.account_of(account)?;
-        loaded.changed = true;
-        let landed = match loaded.account.meter_mut(entry.meter) {
-            Some(meter) => meter.amend(entry, by, now)?,
-            None => Landed::Elsewhere,
-        };
-        entry.amount = to;
-        self.entry_row(op, account, sequence, entry, by, (kind, now));
-        Ok(landed)
-    }
-
-    fn entry_row(
-        &mut self,
-        op: &OpId,
-        account: &Subject,
-        sequence: u16,
-        entry: &Entry,
-        spent: i64,
-        (kind, at): (Kind, Timestamp),
-    ) {
-        if entry.audit == Audit::Rows && spent != 0 {
-            let row = MeterRow {
-                kind,
-                account: account.clone(),
-                meter: entry.meter,
-                window: entry.mark,
-                epoch: entry.epoch,
-                sequence,
-                spent,
-            };
-            self.row(at, Some(op.clone()), RowEntry::Meter(row));
-        }
-    }
-
-    fn booked(&self, account: &Subject, meter: MeterId, held: Amount, booked: Amount, landed: Landed) -> Effect {
-        let loaded = self.state.accounts.iter().find(|loaded| loaded.subject == *account);
-        let cap = loaded.and_then(|loaded| loaded.account.meter(meter)).map_or(Cap::Unlimited, |meter| meter.cap);
-        let spent = match landed {
-            Landed::Here(spent) => Some(spent),
-            Landed::Elsewhere => None,
-        };
-        Effect::Booked { meter, held, booked, spent, cap }
-    }
-
-    /// The row of what the plan says was used.
-    fn used_row(&mut self, kind: Kind, instead_of: Option<Usage>) {
-        let Some(used) = &self.plan.used else { return };
-        let known = self.state.parts.iter().find_map(|part| part.context.clone());
-        let context = self.plan.context.clone().or(known);
-        let op = self.plan.hold.clone();
-        let row = UsageRow { kind, context, usage: used.usage.clone(), instead_of, outcome: used.outcome };
-        self.row(self.now, op, RowEntry::Usage(row));
-    }
-
-    pub(super) fn usage_row(
-        &mut self,
-        kind: Kind,
-        at: Timestamp,
-        op: Option<OpId>,
-        context: Option<Arc<Context>>,
-        usage: Usage,
-        instead_of: Option<Usage>,
-    ) {
-        let outcome = self.plan.used.as_ref().filter(|_| kind != Kind::Expire).and_then(|used| used.outcome);
-        self.row(at, op, RowEntry::Usage(UsageRow { kind, context, usage, instead_of, outcome }));
-    }
-
-    /// Writes a part over what is known of it.
-    pub(super) fn save_part(&mut self, part: Part) {
-        self.changed = true;
-        if let Some(known) = self.state.parts.iter_mut().find(|known| known.is(&part)) {
-            known.clone_from(&part);
-        }
-        let changes = &mut self.state.changes.parts;
-        match changes.iter_mut().find(|known| known.is(&part)) {
-            Some(known) => *known = part,
-            None => changes.push(part),
-        }
-    }
-
-    pub(super) fn closed(&mut self, account: &Subject) {
-        if let Some(loaded) = self.state.accounts.iter_mut().find(|loaded| loaded.subject == *account) {
-            loaded.account.closed();
-            loaded.changed = true;
-        }
-    }
-
-    fn account_of(&mut self, subject: &Subject) -> Result<&mut Loaded, Stop> {
-        let found = self.state.accounts.iter_mut().find(|loaded| loaded.subject == *subject);
-        found.ok_or_else(|| Error::invalid("state.accounts", subject, "loaded with the part that is in it").into())
-    }
-
-    pub(super) fn loaded(&mut self, account: u16) -> Result<&mut Loaded, Stop> {
-        let named = usize::from(account) < self.plan.accounts.len();
-        self.state.accounts.get_mut(usize::from(account)).filter(|_| named).ok_or_else(|| no_account(account))
-    }
-
-    pub(super) fn account(&mut self, account: u16) -> Result<&Account, Stop> {
-        Ok(&self.loaded(account)?.account)
-    }
-
-    pub(super) fn account_subject(&self, account: u16) -> Result<Subject, Stop> {
-        let place = self.plan.accounts.get(usize::from(account));
-        Ok(place.ok_or_else(|| no_account(account))?.subject.clone())
-    }
-
-    /// The meter that is a key's health, a fresh one if the account has none.
-    pub(super) fn health(&mut self, account: u16) -> Result<&mut Meter, Stop> {
-        let meters = &mut self.loaded(account)?.account.meters;
-        let place = match meters.iter().position(|meter| meter.id == MeterId::HEALTH) {
-            Some(place) => place,
-            None => {
-                meters.push(Meter::health());
-                meters.len() - 1
+/// A part that was settled before may be settled again, as long as nothing else is said of it.
+fn same_again(part: &Part, actual: &impl Lookup) -> Result<(), Stop> {
+    for entry in &part.entries {
+        let before = part.all_of(entry.meter);
+        if let Some(now) = actual.of(entry.meter).filter(|now| *now != before) {
+            return Err(Verdict::Conflict {
+                field: format!("settle.meter {} of {:?}", entry.meter.0, part.account),
+                before: before.to_string(),
+                now: now.to_string(),
             }
-        };
-        meters.get_mut(place).ok_or_else(|| no_account(account))
-    }
-
-    pub(super) fn touched(&mut self, account: u16) {
-        self.changed = true;
-        if let Some(loaded) = self.state.accounts.get_mut(usize::from(account)) {
-            loaded.changed = true;
+            .into());
         }
     }
+    Ok(())
 }

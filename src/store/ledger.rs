@@ -6,6 +6,7 @@ use super::{PartKey, PartsOf, Store};
 use crate::account::{Account, Audit, Counter, Meter, MeterId, Part, Row, RowEntry};
 use crate::error::StoreError;
 use crate::id::{KeyId, OpId, Subject};
+use crate::quota::Balance;
 use crate::time::Timestamp;
 
 /// How many things are read at a time.
@@ -244,10 +245,10 @@ fn check(subject: &Subject, account: &Account, parts: &[Part], spent: &Spent, fo
             Counter::Tally { tally, .. } => {
                 say(Some(meter.id), "what is spent", tally.spent.get(), by_rows(Some(tally.start)));
             }
-            Counter::Balance(balance) => {
-                say(Some(meter.id), "the balance", balance.units.unwrap_or(0), by_rows(None).saturating_neg());
+            Counter::Balance(Balance { units: Some(units), .. }) => {
+                say(Some(meter.id), "the balance", *units, by_rows(None).saturating_neg());
             }
-            // What the others count fades with time; their rows are a record, and no proof.
+            // There is nothing to prove of a balance without end. What the others count fades with time; their rows are a record, and no proof.
             _ => {}
         }
     }

@@ -1,10 +1,8 @@
 //! One step of each limiter, beside the least that a limiter can do: compare a count and add to it.
-#![allow(missing_docs, clippy::unwrap_used)]
-
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::Criterion;
 use keyward::limiter::{Limiter, Rolling, RollingState, State};
 use keyward::{Amount, Length, Timestamp};
 
@@ -26,7 +24,7 @@ fn at(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros)
 }
 
-fn steps(c: &mut Criterion) {
+pub(crate) fn steps(c: &mut Criterion) {
     let mut group = c.benchmark_group("limiter");
     group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_millis(700)).sample_size(30);
 
@@ -96,6 +94,3 @@ fn steps(c: &mut Criterion) {
     });
     group.finish();
 }
-
-criterion_group!(benches, steps);
-criterion_main!(benches);
