@@ -75,9 +75,9 @@ mod restart {
         let path = folder.join("keyward.db");
         let mut child = Command::new(std::env::current_exe()?).arg(&path).stdout(Stdio::piped()).spawn()?;
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let heard = lines.by_ref().take(10).filter_map(Result::ok).count();
+        let heard = lines.by_ref().take(10).map_while(Result::ok).count();
         child.kill()?;
-        let heard = heard + lines.filter_map(Result::ok).count();
+        let heard = heard + lines.map_while(Result::ok).count();
         child.wait()?;
         println!("the process was killed; it had said that {heard} calls are paid for");
 

@@ -1,6 +1,13 @@
 //! Damaged files: whatever is flipped, the store says that it is damaged or answers what was there, and never panics.
 #![cfg(feature = "sqlite")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::as_conversions
+)]
 
 #[path = "sqlite/mod.rs"]
 mod help;
@@ -81,7 +88,6 @@ fn case(folder: &Path, files: &[(&str, Vec<u8>)], target: usize, truths: &[Said]
 }
 
 #[test]
-#[allow(clippy::as_conversions)]
 fn flipped_bytes_are_an_error_or_change_nothing() {
     let scratch = Scratch::new();
     let path = scratch.path("a.db");

@@ -3,6 +3,7 @@
 //!
 //! It never really syncs. What was written since the last sync is kept as a list, and a loss of power keeps any part of it.
 #![allow(
+    unreachable_pub,
     unsafe_code,
     clippy::as_conversions,
     clippy::cast_sign_loss,
@@ -34,10 +35,13 @@ pub struct World {
     /// Which events power is lost at.
     pub loses_power: Option<fn(u64) -> bool>,
     /// What a loss of power left, and how much had been acknowledged.
-    pub lost: Vec<(u64, Vec<(String, Vec<u8>)>)>,
+    pub lost: Vec<(u64, Left)>,
     files: BTreeMap<PathBuf, Disk>,
     dice: u64,
 }
+
+/// Files by their names, as a loss of power left them.
+pub type Left = Vec<(String, Vec<u8>)>;
 
 /// One file as it is on the disk, and what would still be lost.
 #[derive(Default)]
@@ -87,7 +91,7 @@ impl World {
     }
 
     /// What is left of every file: what was synced, and any part of what came after.
-    fn leftovers(&mut self) -> Vec<(String, Vec<u8>)> {
+    fn leftovers(&mut self) -> Left {
         let manner = self.roll(4);
         let files = std::mem::take(&mut self.files);
         let mut left = Vec::new();

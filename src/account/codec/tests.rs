@@ -234,14 +234,14 @@ fn row() -> impl Strategy<Value = Row> {
         },
     );
     let account = || Subject::of([("key", "alice"), ("team", "a,b=c%")]).unwrap();
-    let numbers = (any::<(u32, u32, u16, i64)>(), instant());
-    let meter = (prop::sample::select(&kinds[..]), numbers.clone()).prop_map(
+    let numbers = || (any::<(u32, u32, u16, i64)>(), instant());
+    let meter = (prop::sample::select(&kinds[..]), numbers()).prop_map(
         move |(kind, ((meter, epoch, sequence, spent), window))| {
             let meter = MeterId(meter);
             RowEntry::Meter(MeterRow { kind, account: account(), meter, window, epoch, sequence, spent })
         },
     );
-    let alert = (numbers, amount()).prop_map(move |(((meter, _, percent, _), window), spent)| RowEntry::Alert {
+    let alert = (numbers(), amount()).prop_map(move |(((meter, _, percent, _), window), spent)| RowEntry::Alert {
         account: account(),
         meter: MeterId(meter),
         window,

@@ -43,6 +43,7 @@ struct Ticket {
     turn: Mutex<Turn>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "it ends as the large one, and there is one for each caller")]
 enum Turn {
     Wait,
     Lead,
@@ -157,8 +158,12 @@ impl SqliteStore {
 
     fn lead(&self, plan: &Plan, now: Timestamp, deadline: Option<Instant>) -> Said {
         let mut said = None;
-        let mut lead =
-            Lead { store: self, batch: vec![Member::Own { plan, now, deadline, said: &mut said }], handed_on: false };
+        let mut lead = Lead {
+            store: self,
+            batch: vec![Member::Own { plan, now, deadline, said: &mut said }],
+            later: Vec::new(),
+            handed_on: false,
+        };
         lead.run();
         drop(lead);
         said.unwrap_or_else(|| Err(locked()))
@@ -169,13 +174,15 @@ impl SqliteStore {
 struct Lead<'a> {
     store: &'a SqliteStore,
     batch: Vec<Member<'a>>,
+    /// Those of a spoiled transaction whose turn alone is still to come, the next one last.
+    later: Vec<Member<'a>>,
     handed_on: bool,
 }
 
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
         self.hand_on();
-        for member in self.batch.drain(..) {
+        for member in self.batch.drain(..).chain(self.later.drain(..)) {
             member.answer(Err(StoreError::unknown("the thread that carried out the plan came to an end")));
         }
     }
@@ -263,8 +270,9 @@ impl Lead<'_> {
 
     /// Carries out each plan in a transaction of its own, so that what failed fails alone.
     fn one_by_one(&mut self, writer: &mut Writer) {
-        let mut rest = std::mem::take(&mut self.batch).into_iter();
-        while let Some(member) = rest.next() {
+        self.later = std::mem::take(&mut self.batch);
+        self.later.reverse();
+        while let Some(member) = self.later.pop() {
             self.batch.push(member);
             let mut tries = 0;
             while !self.batch.is_empty() {

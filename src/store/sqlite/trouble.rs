@@ -14,7 +14,6 @@ use crate::error::StoreError;
 const NAP: Duration = Duration::from_millis(1);
 
 /// What an error of SQLite means, where nothing was changed.
-#[expect(clippy::needless_pass_by_value, reason = "so that it can be given to map_err")]
 pub(super) fn trouble(error: Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::full(error),
