@@ -5,7 +5,7 @@
 //! ledger [`Row`]s. This module knows what a meter does with a rule of a plan; whether a plan passes is decided in
 //! [`crate::plan`].
 
-mod codec;
+pub(crate) mod codec;
 mod hold;
 mod ledger;
 mod meter;

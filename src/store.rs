@@ -99,13 +99,18 @@
 //! ```
 
 mod asynchronous;
+mod codec;
 mod ledger;
 pub mod memory;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 pub(crate) mod table;
 
 pub use asynchronous::{AsyncStore, Blocking, Boxed, DynAsyncStore, Ready, block_on};
 pub use ledger::{Filter, Mismatch, Sum, Total, sums, verify};
 pub use memory::MemoryStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteOptions, SqliteStore, Synchronous};
 
 use crate::account::{Account, Part, Row};
 use crate::error::StoreError;
