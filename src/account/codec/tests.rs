@@ -224,8 +224,8 @@ fn row() -> impl Strategy<Value = Row> {
         Kind::Reset,
     ];
     let classes = [Class::Success, Class::RateLimited, Class::CallersFault, Class::NoVerdict];
-    let outcome = proptest::option::of(prop::sample::select(&classes[..]));
-    let usage = (prop::sample::select(&kinds[..]), part(), any::<(u64, Option<u64>)>(), outcome).prop_map(
+    let outcome = proptest::option::of(prop::sample::select(classes.to_vec()));
+    let usage = (prop::sample::select(kinds.to_vec()), part(), any::<(u64, Option<u64>)>(), outcome).prop_map(
         |(kind, part, (input, output), outcome)| {
             let mut usage = Usage::new().input(input);
             usage.output = output;
@@ -235,7 +235,7 @@ fn row() -> impl Strategy<Value = Row> {
     );
     let account = || Subject::of([("key", "alice"), ("team", "a,b=c%")]).unwrap();
     let numbers = || (any::<(u32, u32, u16, i64)>(), instant());
-    let meter = (prop::sample::select(&kinds[..]), numbers()).prop_map(
+    let meter = (prop::sample::select(kinds.to_vec()), numbers()).prop_map(
         move |(kind, ((meter, epoch, sequence, spent), window))| {
             let meter = MeterId(meter);
             RowEntry::Meter(MeterRow { kind, account: account(), meter, window, epoch, sequence, spent })
