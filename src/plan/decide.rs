@@ -302,8 +302,7 @@ impl Desk<'_> {
         match take.act {
             Act::Hold => {
                 grant.expires = Some(expires);
-                let entry =
-                    Entry { meter: rule.meter, epoch, mark, amount, on_expiry: rule.on_expiry, audit: rule.audit };
+                let entry = Entry { meter: rule.meter, epoch, mark, amount, on_expiry: rule.on_expiry, audit };
                 self.hold(take.account, entry, expires)
             }
             Act::Charge => {
