@@ -244,6 +244,7 @@ list! {
     limits::several_limits_are_adopted_at_once: "one plan may adopt several limits, also if it is refused",
     limits::an_alert_is_claimed_once_in_its_window: "an alert is claimed once, in the window that is current",
     limits::a_reset_counts_from_nothing: "a reset meter counts from nothing, and old holds do not disturb it",
+    limits::what_began_audited_stays_audited: "the ledger proves a count that began audited, whatever is asked later",
     limits::what_was_given_back_can_be_settled_late: "what was used is counted where it was given back, whoever came in between",
     limits::a_reset_outlives_an_account_that_is_empty: "what was held before a reset moves nothing after it, whoever came in between",
     limits::a_forgotten_account_is_gone_and_its_rows_stay: "a forgotten account is gone, its parts end, its rows stay",

@@ -4,7 +4,7 @@ use super::kit::{
     Failure, Outcome, charge, ensure, hold, key, later, lifetime, minute, op, plan, rule, same, seconds, settle,
 };
 use super::shadow::Shadow;
-use crate::account::{How, MeterId, RowEntry, Rule};
+use crate::account::{Audit, How, MeterId, RowEntry, Rule};
 use crate::amount::Amount;
 use crate::id::{LimitId, OpId, Subject};
 use crate::plan::{Adopt, Claim, Effect, Kernel, Plan, Report};
@@ -110,6 +110,20 @@ pub(super) fn a_reset_counts_from_nothing(store: &dyn Store, now: Timestamp) -> 
     shadow.granted(&plan(now, &[&alice]).take(charge(0, rule, 10)), now)?;
     shadow.granted(&plan(now, &[&alice]).of(op("call")?).report(settle(&[(1, 4)])), now)?;
     same!(shadow.spent_and_held(&alice, 1, now)?, (10, 0), "what is spent and held after the old settle");
+    shadow.proved(now)
+}
+
+/// A limit was no longer to be audited, and what was held from then on ended without a row, in a count that rows had to
+/// prove.
+pub(super) fn what_began_audited_stays_audited(store: &dyn Store, now: Timestamp) -> Outcome {
+    let alice = key("alice")?;
+    let mut shadow = Shadow::of(store);
+    let audited = lifetime(1, 100);
+    let silent = Rule { audit: Audit::None, ..audited };
+    shadow.granted(&plan(now, &[&alice]).take(charge(0, audited, 6)), now)?;
+    shadow.granted(&plan(now, &[&alice]).under(op("call")?).take(hold(0, silent, 4)), now)?;
+    shadow.granted(&plan(now, &[&alice]).of(op("call")?).report(settle(&[(1, 5)])), now)?;
+    same!(shadow.spent_and_held(&alice, 1, now)?, (11, 0), "what is spent and held");
     shadow.proved(now)
 }
 
