@@ -211,7 +211,7 @@ fn an_account_of_four_limits_takes_less_than_a_hundred_bytes() {
 }
 
 fn row() -> impl Strategy<Value = Row> {
-    let kinds = [
+    const KINDS: [Kind; 10] = [
         Kind::Settle,
         Kind::Charge,
         Kind::Expire,
@@ -223,9 +223,9 @@ fn row() -> impl Strategy<Value = Row> {
         Kind::Refill,
         Kind::Reset,
     ];
-    let classes = [Class::Success, Class::RateLimited, Class::CallersFault, Class::NoVerdict];
-    let outcome = proptest::option::of(prop::sample::select(&classes[..]));
-    let usage = (prop::sample::select(&kinds[..]), part(), any::<(u64, Option<u64>)>(), outcome).prop_map(
+    const CLASSES: [Class; 4] = [Class::Success, Class::RateLimited, Class::CallersFault, Class::NoVerdict];
+    let outcome = proptest::option::of(prop::sample::select(&CLASSES[..]));
+    let usage = (prop::sample::select(&KINDS[..]), part(), any::<(u64, Option<u64>)>(), outcome).prop_map(
         |(kind, part, (input, output), outcome)| {
             let mut usage = Usage::new().input(input);
             usage.output = output;
@@ -235,7 +235,7 @@ fn row() -> impl Strategy<Value = Row> {
     );
     let account = || Subject::of([("key", "alice"), ("team", "a,b=c%")]).unwrap();
     let numbers = || (any::<(u32, u32, u16, i64)>(), instant());
-    let meter = (prop::sample::select(&kinds[..]), numbers()).prop_map(
+    let meter = (prop::sample::select(&KINDS[..]), numbers()).prop_map(
         move |(kind, ((meter, epoch, sequence, spent), window))| {
             let meter = MeterId(meter);
             RowEntry::Meter(MeterRow { kind, account: account(), meter, window, epoch, sequence, spent })
