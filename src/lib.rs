@@ -30,6 +30,8 @@ pub use id::{Fingerprint, KeyId, KeySuffix, LimitId, OpId, Secret, Subject};
 pub use keyed::Keyed;
 pub use limit::Limit;
 pub use limiter::Limiter;
+#[cfg(feature = "sqlite")]
+pub use store::SqliteStore;
 pub use store::{AsyncStore, MemoryStore, Store};
 pub use system::{OpIds, SystemClock};
 pub use time::{Clock, Length, ManualClock, Timestamp, When};

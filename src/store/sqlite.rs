@@ -33,7 +33,11 @@
 //! # After trouble
 //!
 //! An error of the commit itself is [unknown](StoreError::is_unknown): repeat the call under the same operation id. After
-//! any other error nothing was changed. [`SqliteStore::check`] reads everything and finds what is damaged, and
+//! any other error nothing was changed.
+//!
+//! Everything that is stored carries a sum, so that a damaged byte is an error where it is read. Two things are not seen at
+//! once: what lies under a damaged name is not found, and a damaged log ends, as SQLite has it, before the first commit
+//! that is damaged. [`SqliteStore::check`] reads everything and finds what is damaged, and
 //! [`verify`](super::verify) proves the meters from the ledger.
 
 mod check;

@@ -95,8 +95,8 @@ impl SqliteOptions {
         }
         let at = |error| explained(error, path);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let db = Connection::open_with_flags(path, flags).map_err(at)?;
-        db.busy_handler(Some(waits)).map_err(at)?;
+        let mut db = Connection::open_with_flags(path, flags).map_err(at)?;
+        wait_for_locks(&mut db).map_err(at)?;
         patient_until(Instant::now() + self.patience);
         let owned = self.whose(&db, &sql, path)?;
         let to_wal = || db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0));
@@ -125,12 +125,12 @@ impl SqliteOptions {
     ///
     /// # Errors
     /// As for [`SqliteStore::open`]; and a connection that is in the middle of a transaction.
-    pub fn on(self, connection: Connection) -> Result<SqliteStore, StoreError> {
+    pub fn on(self, mut connection: Connection) -> Result<SqliteStore, StoreError> {
         let sql = self.sql()?;
         if !connection.is_autocommit() {
             return Err(StoreError::refused("the connection is in the middle of a transaction"));
         }
-        connection.busy_handler(Some(waits)).map_err(trouble)?;
+        wait_for_locks(&mut connection).map_err(trouble)?;
         patient_until(Instant::now() + self.patience);
         let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(trouble)?;
         if mode == "wal" {
@@ -219,11 +219,16 @@ fn harden(db: &Connection) -> Result<(), StoreError> {
     .map_err(trouble)
 }
 
+/// Later versions of rusqlite want the connection to be mutable for this.
+fn wait_for_locks(db: &mut Connection) -> rusqlite::Result<()> {
+    db.busy_handler(Some(waits))
+}
+
 /// One more connection to a file that a store has open, to read on.
 pub(super) fn reader(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(path, flags).map_err(|error| explained(error, path))?;
-    db.busy_handler(Some(waits)).map_err(trouble)?;
+    let mut db = Connection::open_with_flags(path, flags).map_err(|error| explained(error, path))?;
+    wait_for_locks(&mut db).map_err(trouble)?;
     harden(&db)?;
     db.pragma_update(None, "query_only", "ON").map_err(trouble)?;
     Ok(db)
