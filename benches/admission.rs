@@ -317,8 +317,8 @@ fn memory() {
         }
         println!("20,000 open holds {name}: {} bytes each", (counting::live() - before) / 20_000);
         let (mut plans, before) = ((acquire(3), settling()), counting::calls());
-        for n in 0..1_000 {
-            pair(&store, &mut plans, &subjects[n], 1_000_000 + n as u128);
+        for (n, subject) in subjects.iter().take(1_000).enumerate() {
+            pair(&store, &mut plans, subject, 1_000_000 + n as u128);
         }
         println!("  {} allocations in 1,000 times acquire and settle", counting::calls() - before);
     }

@@ -5,7 +5,7 @@
 //! ledger [`Row`]s. This module knows what a meter does with a rule of a plan; whether a plan passes is decided in
 //! [`crate::plan`].
 
-mod codec;
+pub(crate) mod codec;
 mod hold;
 mod ledger;
 mod meter;
@@ -86,10 +86,12 @@ impl Account {
         }
     }
 
-    /// Whether it says no more than an account never seen would: nothing open, and nothing in any meter that still counts
-    /// or that somebody set. Such an account may be dropped.
+    /// Whether it says no more than an account never seen would: nothing open, nothing in any meter that still counts or
+    /// that somebody set, and nothing that a late settle could still move. Such an account may be dropped.
+    ///
+    /// `epoch` is that in which new meters begin, [`Counters::epoch`](crate::plan::Counters::epoch).
     #[must_use]
-    pub fn is_idle(&self, now: Timestamp) -> bool {
-        self.open == 0 && self.meters.iter().all(|meter| meter.is_idle(now))
+    pub fn is_idle(&self, now: Timestamp, epoch: u32) -> bool {
+        self.open == 0 && self.meters.iter().all(|meter| meter.is_idle(now, epoch))
     }
 }

@@ -13,7 +13,8 @@
 //! - **Durable** as far as it says of itself, before `apply` returns.
 //! - **Complete.** What was saved is found again by whatever the reading methods ask for. What has ended may be removed
 //!   once it is older than the horizon of the plans that come in (a day, unless a host has set another): ended parts,
-//!   answers. Accounts may be dropped when [`Account::is_idle`] says that they equal one never seen. Open parts, ledger
+//!   answers. Accounts may be dropped when [`Account::is_idle`] says, of the epoch in [`Counters`], that they equal one
+//!   never seen: a meter that was reset has left that epoch, and a successor would go back to it. Open parts, ledger
 //!   rows and records of limits are never dropped; old rows may be compacted into [`Total`]s.
 //! - **Errors** say what is known. Anything but [`StoreError::is_unknown`] means that nothing was changed. Once a commit
 //!   has been sent and not been answered, the error is `unknown`, and the same plan, under the same operation id, resolves
@@ -98,13 +99,18 @@
 //! ```
 
 mod asynchronous;
+mod codec;
 mod ledger;
 pub mod memory;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 pub(crate) mod table;
 
 pub use asynchronous::{AsyncStore, Blocking, Boxed, DynAsyncStore, Ready, block_on};
 pub use ledger::{Filter, Mismatch, Sum, Total, sums, verify};
 pub use memory::MemoryStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteOptions, SqliteStore, Synchronous};
 
 use crate::account::{Account, Part, Row};
 use crate::error::StoreError;

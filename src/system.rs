@@ -65,6 +65,7 @@ impl Default for SystemClock {
 }
 
 impl Clock for SystemClock {
+    #[inline]
     fn now(&self) -> Timestamp {
         match self.source {
             Source::Cheap => source::cheap(),
@@ -87,6 +88,7 @@ mod source {
         tick.tv_sec == 0 && (1..=LONGEST_TICK).contains(&tick.tv_nsec.into())
     }
 
+    #[inline]
     pub(super) fn cheap() -> Timestamp {
         timestamp(clock_gettime(ClockId::RealtimeCoarse))
     }

@@ -474,6 +474,20 @@ fn dates_of_http_have_three_forms_and_no_other() {
 }
 
 #[test]
+fn numbers_above_ten_to_the_eleventh_are_milliseconds_and_what_is_finer_than_a_microsecond_is_rounded_up() {
+    assert_eq!(unix("100000000000"), Timestamp::from_secs(100_000_000_000));
+    assert_eq!(unix("100000000001"), Timestamp::from_millis(100_000_000_001));
+    assert_eq!(unix("1780000000.0000001"), Some(Timestamp::from_micros(1_780_000_000_000_001)));
+    assert_eq!(unix(&"9".repeat(60)), Some(Timestamp::MAX));
+    assert_eq!(rfc3339("2026-05-28T17:00:00.0000001Z"), Some(at("2026-05-28T17:00:00.000001Z")));
+    assert_eq!(rfc3339("2026-05-28T23:59:60.5Z"), Some(at("2026-05-29T00:00:00.5Z")));
+    assert_eq!(rfc3339("1969-12-31T23:59:59.9999999Z"), Some(Timestamp::EPOCH));
+    for text in ["", "-1", "1_000", "١٢", "2026-05-28", "2026-05-28T17:00:00"] {
+        assert_eq!((unix(text), rfc3339(text)), (None, None), "{text:?}");
+    }
+}
+
+#[test]
 fn a_stream_that_breaks_says_in_its_event_what_its_status_could_not() {
     let read = |body: &str| Reader::default().read(&Reply::new(200, NOW).body(body)).outcome.class;
     assert_eq!(

@@ -14,8 +14,7 @@ pub struct Bench {
 pub struct Row {
     pub work: String,
     pub peer: &'static str,
-    /// None where ours is still to come.
-    pub ours: Option<f64>,
+    pub ours: f64,
     pub peers: f64,
     /// At most so many times what the peer takes; none where the peer is a floor.
     pub goal: Option<f64>,
@@ -104,8 +103,8 @@ pub fn median(mut of: Vec<f64>) -> f64 {
 }
 
 impl Row {
-    fn ratio(&self) -> Option<f64> {
-        self.ours.map(|ours| ours / self.peers)
+    fn ratio(&self) -> f64 {
+        self.ours / self.peers
     }
 
     pub fn json(&self) -> String {
@@ -113,10 +112,10 @@ impl Row {
         format!(
             r#"{{"work":"{}","ours_ns":{},"peer":"{}","peer_ns":{:.1},"ratio":{},"goal":{}}}"#,
             self.work,
-            number(self.ours, 1),
+            number(Some(self.ours), 1),
             self.peer,
             self.peers,
-            number(self.ratio(), 3),
+            number(Some(self.ratio()), 3),
             number(self.goal, 2),
         )
     }
@@ -142,18 +141,17 @@ impl Row {
     }
 
     fn cells(&self) -> [String; 7] {
-        let met = match (self.ratio(), self.goal) {
-            (Some(ratio), Some(goal)) if ratio <= goal => "met",
-            (Some(_), Some(_)) => "NOT MET",
-            (Some(_), None) => "for scale",
-            (None, _) => "to come",
+        let met = match self.goal {
+            Some(goal) if self.ratio() <= goal => "met",
+            Some(_) => "NOT MET",
+            None => "for scale",
         };
         [
             self.work.clone(),
-            self.ours.map_or(String::new(), |ours| format!("{ours:.1}")),
+            format!("{:.1}", self.ours),
             self.peer.to_owned(),
             format!("{:.1}", self.peers),
-            self.ratio().map_or(String::new(), |ratio| format!("{ratio:.2}")),
+            format!("{:.2}", self.ratio()),
             self.goal.map_or(String::new(), |goal| format!("{goal:.2}")),
             met.to_owned(),
         ]

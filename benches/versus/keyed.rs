@@ -96,8 +96,7 @@ pub fn rows(bench: &Bench, rows: &mut Vec<Row>) {
         let by_ours = walk(&visits, |name: &String| ours.check(name).has_passed());
         let by_governor = walk(&visits, |name: &String| governor.check_key(name).is_ok());
 
-        let row =
-            |work: &str, peer, goal, (ours, peers)| Row { work: work.to_owned(), peer, ours: Some(ours), peers, goal };
+        let row = |work: &str, peer, goal, (ours, peers)| Row { work: work.to_owned(), peer, ours, peers, goal };
         for (work, threads) in [(&one, 1), (&two, 2)] {
             if bench.wants(work) {
                 rows.push(row(work, GOVERNOR, Some(goal), bench.both(&by_ours, &by_governor, threads)));
@@ -109,7 +108,12 @@ pub fn rows(bench: &Bench, rows: &mut Vec<Row>) {
             let by_handle = walk(&handles, |handle: &&Handle| handle.check().has_passed());
             rows.push(row(&handle, GOVERNOR, Some(0.35), bench.both(&by_handle, &by_governor, 1)));
             let floor = "floor: the clock, one lock, one limiter step";
-            rows.push(row(&handle, floor, None, bench.both(&by_handle, &clock_lock_and_step(&visits), 1)));
+            rows.push(row(
+                &format!("{handle}, beside a floor"),
+                floor,
+                None,
+                bench.both(&by_handle, &clock_lock_and_step(&visits), 1),
+            ));
         }
         if bench.wants(&heap) && n == 1_000_000 {
             let each = n as f64;

@@ -1,7 +1,9 @@
-//! Accounts and hold parts as bytes: a version, then numbers of as many bytes as they need.
+//! Accounts, hold parts and ledger rows as bytes: a version, then numbers of as many bytes as they need.
 //!
 //! What is written once is read for ever: a change of the form raises the version, and older versions go on being read.
 //! Anything else is refused as damaged, and never a panic.
+
+mod row;
 
 use std::sync::Arc;
 
@@ -36,7 +38,7 @@ impl Account {
     pub fn encode(&self, to: &mut Vec<u8>) {
         let Self { meters, open, earliest, latest } = self;
         let mut to = Writer(to);
-        to.byte(VERSION);
+        to.version();
         to.number(u64::from(*open));
         if *open > 0 {
             to.instant(*earliest);
@@ -67,7 +69,7 @@ impl Part {
     pub fn encode(&self, to: &mut Vec<u8>) {
         let Self { op: _, account: _, sequence: _, taken, expires, end, entries, context } = self;
         let mut to = Writer(to);
-        to.byte(VERSION);
+        to.version();
         to.instant(*taken);
         to.instant(*expires);
         match end {
@@ -108,19 +110,24 @@ impl Part {
     }
 }
 
-fn damaged(what: &str, found: impl std::fmt::Display) -> StoreError {
+pub(crate) fn damaged(what: &str, found: impl std::fmt::Display) -> StoreError {
     StoreError::corrupt(format!("{what} cannot be {found}"))
 }
 
-struct Writer<'a>(&'a mut Vec<u8>);
+/// Appends to bytes.
+pub(crate) struct Writer<'a>(pub(crate) &'a mut Vec<u8>);
 
 impl Writer<'_> {
-    fn byte(&mut self, byte: u8) {
+    pub(crate) fn version(&mut self) {
+        self.byte(VERSION);
+    }
+
+    pub(crate) fn byte(&mut self, byte: u8) {
         self.0.push(byte);
     }
 
     /// Seven bits to a byte, the lowest first; the eighth says that more follow.
-    fn number(&mut self, mut number: u64) {
+    pub(crate) fn number(&mut self, mut number: u64) {
         while number >= 0x80 {
             self.0.push(u8::try_from(number & 0x7f).unwrap_or(0) | 0x80);
             number >>= 7;
@@ -128,17 +135,17 @@ impl Writer<'_> {
         self.0.push(u8::try_from(number).unwrap_or(0));
     }
 
-    fn count(&mut self, count: usize) {
+    pub(crate) fn count(&mut self, count: usize) {
         self.number(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
     /// Small numbers on either side of zero are short: the sign goes last.
-    fn signed(&mut self, number: i64) {
+    pub(crate) fn signed(&mut self, number: i64) {
         let size = (number ^ (number >> 63)).unsigned_abs();
         self.number((size << 1) | u64::from(number < 0));
     }
 
-    fn instant(&mut self, at: Timestamp) {
+    pub(crate) fn instant(&mut self, at: Timestamp) {
         self.signed(at.as_micros());
     }
 
@@ -146,23 +153,23 @@ impl Writer<'_> {
         self.signed(length.as_micros());
     }
 
-    fn amount(&mut self, amount: Amount) {
+    pub(crate) fn amount(&mut self, amount: Amount) {
         self.number(amount.get().unsigned_abs());
     }
 
-    fn text(&mut self, text: &str) {
+    pub(crate) fn text(&mut self, text: &str) {
         self.count(text.len());
         self.0.extend_from_slice(text.as_bytes());
     }
 
-    fn option<T: ?Sized>(&mut self, value: Option<&T>, write: impl FnOnce(&mut Self, &T)) {
+    pub(crate) fn option<T: ?Sized>(&mut self, value: Option<&T>, write: impl FnOnce(&mut Self, &T)) {
         self.byte(u8::from(value.is_some()));
         if let Some(value) = value {
             write(self, value);
         }
     }
 
-    fn cap(&mut self, cap: Cap) {
+    pub(crate) fn cap(&mut self, cap: Cap) {
         match cap {
             Cap::Unlimited => self.byte(0),
             Cap::At(most) => {
@@ -294,26 +301,28 @@ impl Writer<'_> {
         self.signed(*covered);
     }
 
+    pub(crate) fn block(&mut self, Block { cause, until, source }: &Block) {
+        self.byte(match cause {
+            Cause::RateLimited => 0,
+            Cause::Overloaded => 1,
+            Cause::QuotaExhausted => 2,
+            Cause::CredentialRefused => 3,
+            Cause::ModelRefused => 4,
+            Cause::Transient => 5,
+            Cause::ByHand => 6,
+        });
+        self.instant(*until);
+        self.byte(match source {
+            Source::Guessed => 0,
+            Source::Read => 1,
+            Source::Stated => 2,
+        });
+    }
+
     fn health(&mut self, health: &Health) {
         let Health { disabled, block, probe, failures, failed, renewed, uses, limited, last_used, last_limited, notes } =
             health;
-        self.option(block.as_ref(), |to, Block { cause, until, source }| {
-            to.byte(match cause {
-                Cause::RateLimited => 0,
-                Cause::Overloaded => 1,
-                Cause::QuotaExhausted => 2,
-                Cause::CredentialRefused => 3,
-                Cause::ModelRefused => 4,
-                Cause::Transient => 5,
-                Cause::ByHand => 6,
-            });
-            to.instant(*until);
-            to.byte(match source {
-                Source::Guessed => 0,
-                Source::Read => 1,
-                Source::Stated => 2,
-            });
-        });
+        self.option(block.as_ref(), Self::block);
         self.option(probe.as_ref(), |to, Probe { op, began, until }| {
             to.text(&op.to_string());
             to.instant(*began);
@@ -338,7 +347,8 @@ impl Writer<'_> {
     }
 }
 
-struct Reader<'a>(&'a [u8]);
+/// Takes from bytes, and never more than there are.
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8], StoreError> {
@@ -347,15 +357,15 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    fn byte(&mut self) -> Result<u8, StoreError> {
+    pub(crate) fn byte(&mut self) -> Result<u8, StoreError> {
         Ok(self.take(1)?.first().copied().unwrap_or_default())
     }
 
-    fn end(&self) -> Result<(), StoreError> {
+    pub(crate) fn end(&self) -> Result<(), StoreError> {
         if self.0.is_empty() { Ok(()) } else { Err(damaged("what was stored", "followed by more")) }
     }
 
-    fn version(&mut self) -> Result<(), StoreError> {
+    pub(crate) fn version(&mut self) -> Result<(), StoreError> {
         match self.byte()? {
             VERSION => Ok(()),
             newer => {
@@ -364,7 +374,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn number(&mut self) -> Result<u64, StoreError> {
+    pub(crate) fn number(&mut self) -> Result<u64, StoreError> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -380,22 +390,22 @@ impl<'a> Reader<'a> {
         Err(damaged("a number", "larger than 64 bits"))
     }
 
-    fn narrow<T: TryFrom<u64>>(&mut self, what: &str) -> Result<T, StoreError> {
+    pub(crate) fn narrow<T: TryFrom<u64>>(&mut self, what: &str) -> Result<T, StoreError> {
         let number = self.number()?;
         T::try_from(number).map_err(|_| damaged(what, number))
     }
 
-    fn small(&mut self) -> Result<u32, StoreError> {
+    pub(crate) fn small(&mut self) -> Result<u32, StoreError> {
         self.narrow("a small number")
     }
 
-    fn signed(&mut self) -> Result<i64, StoreError> {
+    pub(crate) fn signed(&mut self) -> Result<i64, StoreError> {
         let number = self.number()?;
         let size = i64::try_from(number >> 1).map_err(|_| damaged("a number", number))?;
         Ok(if number & 1 == 1 { !size } else { size })
     }
 
-    fn instant(&mut self) -> Result<Timestamp, StoreError> {
+    pub(crate) fn instant(&mut self) -> Result<Timestamp, StoreError> {
         Ok(Timestamp::from_micros(self.signed()?))
     }
 
@@ -404,21 +414,24 @@ impl<'a> Reader<'a> {
         Length::from_micros(micros).ok_or_else(|| damaged("a length", micros))
     }
 
-    fn amount(&mut self) -> Result<Amount, StoreError> {
+    pub(crate) fn amount(&mut self) -> Result<Amount, StoreError> {
         let number = self.number()?;
         Amount::try_from(number).map_err(|_| damaged("an amount", number))
     }
 
-    fn text(&mut self) -> Result<&'a str, StoreError> {
+    pub(crate) fn text(&mut self) -> Result<&'a str, StoreError> {
         let length = self.narrow("the length of a text")?;
         std::str::from_utf8(self.take(length)?).map_err(|_| damaged("a text", "other than UTF-8"))
     }
 
-    fn name<T: std::str::FromStr<Err = crate::error::Error>>(&mut self) -> Result<T, StoreError> {
+    pub(crate) fn name<T: std::str::FromStr<Err = crate::error::Error>>(&mut self) -> Result<T, StoreError> {
         self.text()?.parse().map_err(|error: crate::error::Error| StoreError::corrupt(error))
     }
 
-    fn option<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    pub(crate) fn option<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
         match self.byte()? {
             0 => Ok(None),
             1 => read(self).map(Some),
@@ -426,7 +439,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn list<T>(&mut self, read: impl Fn(&mut Self) -> Result<T, StoreError>) -> Result<Vec<T>, StoreError> {
+    pub(crate) fn list<T>(&mut self, read: impl Fn(&mut Self) -> Result<T, StoreError>) -> Result<Vec<T>, StoreError> {
         let count: usize = self.narrow("a count")?;
         // Everything takes at least a byte, so that a damaged count asks for no memory.
         if count > self.0.len() {
@@ -443,7 +456,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn cap(&mut self) -> Result<Cap, StoreError> {
+    pub(crate) fn cap(&mut self) -> Result<Cap, StoreError> {
         Ok(self.option(Self::amount)?.map_or(Cap::Unlimited, Cap::At))
     }
 
@@ -553,27 +566,29 @@ impl<'a> Reader<'a> {
         Ok(Balance { units, held, epoch, refill, covered: self.signed()? })
     }
 
+    pub(crate) fn block(&mut self) -> Result<Block, StoreError> {
+        let cause = match self.byte()? {
+            0 => Cause::RateLimited,
+            1 => Cause::Overloaded,
+            2 => Cause::QuotaExhausted,
+            3 => Cause::CredentialRefused,
+            4 => Cause::ModelRefused,
+            5 => Cause::Transient,
+            6 => Cause::ByHand,
+            other => return Err(damaged("a cause", other)),
+        };
+        let until = self.instant()?;
+        let source = match self.byte()? {
+            0 => Source::Guessed,
+            1 => Source::Read,
+            2 => Source::Stated,
+            other => return Err(damaged("a source", other)),
+        };
+        Ok(Block { cause, until, source })
+    }
+
     fn health(&mut self) -> Result<Health, StoreError> {
-        let block = self.option(|from| {
-            let cause = match from.byte()? {
-                0 => Cause::RateLimited,
-                1 => Cause::Overloaded,
-                2 => Cause::QuotaExhausted,
-                3 => Cause::CredentialRefused,
-                4 => Cause::ModelRefused,
-                5 => Cause::Transient,
-                6 => Cause::ByHand,
-                other => return Err(damaged("a cause", other)),
-            };
-            let until = from.instant()?;
-            let source = match from.byte()? {
-                0 => Source::Guessed,
-                1 => Source::Read,
-                2 => Source::Stated,
-                other => return Err(damaged("a source", other)),
-            };
-            Ok(Block { cause, until, source })
-        })?;
+        let block = self.option(Self::block)?;
         let probe =
             self.option(|from| Ok(Probe { op: from.name()?, began: from.instant()?, until: from.instant()? }))?;
         Ok(Health {

@@ -93,7 +93,7 @@ pub struct Part {
     /// How it ended, and when; `None` while it is open.
     pub end: Option<(How, Timestamp)>,
     /// What it holds, meter by meter.
-    pub entries: SmallVec<[Entry; 4]>,
+    pub entries: SmallVec<[Entry; 8]>,
     /// What the ledger says of the call; on one part of each operation.
     pub context: Option<Arc<Context>>,
 }

@@ -168,21 +168,38 @@ impl Meter {
         }
     }
 
-    /// Whether it says no more than a fresh one would, from this instant on.
+    /// Whether it says no more than one that begins in this epoch would, from this instant on, and nothing that was taken
+    /// in it and has ended can be settled there any more.
+    ///
+    /// Where a count is empty because all of it was given back, what has ended can still be settled above that. So a
+    /// window that does not end is never idle, and a rate is once its length has passed.
     #[must_use]
-    pub fn is_idle(&self, now: Timestamp) -> bool {
+    pub fn is_idle(&self, now: Timestamp, epoch: u32) -> bool {
+        if !self.held().is_zero() {
+            return false;
+        }
         match &self.counter {
-            Counter::Tally { tally, ends } => {
-                let never_used = tally.start == Timestamp::MIN && tally.spent.is_zero() && self.claimed == 0;
-                tally.held.is_zero() && (*ends <= now || never_used)
+            Counter::Tally { ends, .. } => *ends <= now && *ends < Timestamp::MAX,
+            Counter::Sliding { length, state, .. } | Counter::Leak { length, state, .. } => {
+                self.limiter().used(state, now).is_zero() && self.has_passed(state.until(), *length, now, epoch)
             }
-            Counter::Sliding { state, held, .. } | Counter::Leak { state, held, .. } => {
-                held.is_zero() && self.limiter().used(state, now).is_zero()
+            Counter::Rolling { slices, ring, .. } => {
+                ring.sum(*slices, now).is_zero() && self.has_passed(ring.end(), slices.length(), now, epoch)
             }
-            Counter::Rolling { slices, ring, held } => held.is_zero() && ring.sum(*slices, now).is_zero(),
             Counter::Balance(_) => false,
             Counter::Health(health) => **health == Health::default(),
         }
+    }
+
+    /// Whether all that it took is a length old: later than `last` it took nothing, and nothing ever if that is the
+    /// beginning of time. Of an epoch later than that in which its successor would begin, it waits until nobody
+    /// remembers what it started afresh from.
+    fn has_passed(&self, last: Timestamp, length: Length, now: Timestamp, epoch: u32) -> bool {
+        let old = now >= last.saturating_add(length);
+        if self.epoch <= epoch {
+            return old;
+        }
+        last > Timestamp::MIN && old && now >= last.saturating_add(length).saturating_add(Length::DAY)
     }
 
     /// Brings it to where it stands under this rule: a newer window, a newer schedule, refills that are due.

@@ -3,7 +3,7 @@
 use super::kit::{Failure, Outcome, amount, amounts, args, charge, ensure, hold, key, later, lifetime, op, plan};
 use super::kit::{releasing, same, seconds, settle};
 use super::shadow::Shadow;
-use crate::account::{MeterId, Rule};
+use crate::account::{How, MeterId, Rule};
 use crate::amount::{Amount, Cap};
 use crate::id::{OpId, Subject};
 use crate::plan::{Act, Alternative, Ask, BalanceChange, Firm, Kernel, Pick, Ready, Report, Take};
@@ -252,6 +252,9 @@ pub(super) fn times_before_1970_and_far_away_are_times(store: &dyn Store, _: Tim
         shadow.sweep(later(now, 900), 9)?;
         let rows = store.rows(&filter, 0, 9)?;
         same!(rows.first().map(|(_, row)| row.at), Some(later(now, 900)), "the instant of the expiry of {name:?}");
+        let parts = store.parts(&PartsOf::Op(op(name)?), None, 9)?;
+        let ends: Vec<_> = parts.iter().map(|part| (part.taken, part.end)).collect();
+        same!(ends, vec![(now, Some((How::Expired, later(now, 900))))], "when the part of {name:?} began and ended");
         let until = Filter { until: Some(later(now, 900)), ..filter };
         same!(store.rows(&until, 0, 9)?.len(), 0, "the rows before that instant");
     }

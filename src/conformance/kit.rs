@@ -167,11 +167,17 @@ pub(super) const fn charge(account: u16, rule: Rule, n: u32) -> Take {
     Take { account, rule, ask: Ask::Exact(Amount::new(n)), act: Act::Charge }
 }
 
+/// How long the plans of the checks are remembered.
+pub(super) const HORIZON: Length = match Length::from_secs(20 * 366 * 86_400) {
+    Some(years) => years,
+    None => Length::MAX,
+};
+
 /// A plan over these accounts that remembers for years, so that nothing is forgotten while a check runs.
 pub(super) fn plan(now: Timestamp, accounts: &[&Subject]) -> Plan {
     let mut plan = Plan::new(now);
     plan.from = Timestamp::MIN;
-    plan.horizon = seconds(20 * 366 * 86_400);
+    plan.horizon = HORIZON;
     accounts.iter().fold(plan, |plan, subject| plan.named((*subject).clone()))
 }
 

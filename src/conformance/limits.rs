@@ -1,12 +1,16 @@
 //! What a store knows of limits: numbers, generations, alerts; and how it forgets an account.
 
-use super::kit::{Failure, Outcome, charge, ensure, hold, key, later, lifetime, minute, op, plan, same, settle};
+use super::kit::{
+    Failure, Outcome, charge, ensure, hold, key, later, lifetime, minute, op, plan, rule, same, seconds, settle,
+};
 use super::shadow::Shadow;
-use crate::account::{How, MeterId, RowEntry};
-use crate::id::LimitId;
-use crate::plan::{Adopt, Claim, Effect, Plan, Report};
+use crate::account::{Audit, How, MeterId, RowEntry, Rule};
+use crate::amount::Amount;
+use crate::id::{LimitId, OpId, Subject};
+use crate::plan::{Adopt, Claim, Effect, Kernel, Plan, Report};
 use crate::store::{Filter, PartsOf, Store};
-use crate::time::Timestamp;
+use crate::time::{Length, Timestamp};
+use crate::window::Slices;
 
 fn adopt(now: Timestamp, limit: &str, schedule: &str, how: Adopt) -> Result<Plan, Failure> {
     let limit: LimitId = limit.parse()?;
@@ -109,6 +113,79 @@ pub(super) fn a_reset_counts_from_nothing(store: &dyn Store, now: Timestamp) -> 
     shadow.proved(now)
 }
 
+/// A limit was no longer to be audited, and what was held from then on ended without a row, in a count that rows had to
+/// prove.
+pub(super) fn what_began_audited_stays_audited(store: &dyn Store, now: Timestamp) -> Outcome {
+    let alice = key("alice")?;
+    let mut shadow = Shadow::of(store);
+    let audited = lifetime(1, 100);
+    let silent = Rule { audit: Audit::None, ..audited };
+    shadow.granted(&plan(now, &[&alice]).take(charge(0, audited, 6)), now)?;
+    shadow.granted(&plan(now, &[&alice]).under(op("call")?).take(hold(0, silent, 4)), now)?;
+    shadow.granted(&plan(now, &[&alice]).of(op("call")?).report(settle(&[(1, 5)])), now)?;
+    same!(shadow.spent_and_held(&alice, 1, now)?, (11, 0), "what is spent and held");
+    shadow.proved(now)
+}
+
+/// Lets so many strangers come that a store that drops idle accounts has looked at all.
+fn strangers(shadow: &mut Shadow<'_>, now: Timestamp) -> Outcome {
+    for n in 0..40 {
+        let stranger = key(&format!("stranger-{n:02}"))?;
+        shadow.granted(&plan(now, &[&stranger]).take(charge(0, lifetime(9, 10), 1)), now)?;
+    }
+    Ok(())
+}
+
+/// A limit of each shape that forgets, or never ends, with an account and an operation of its own.
+fn one_by_one() -> Result<[(Rule, Subject, OpId); 4], Failure> {
+    let length = Length::MINUTE;
+    Ok([
+        (lifetime(1, 10), key("alice")?, op("call-1")?),
+        (rule(2, 10, Kernel::Sliding { length }), key("bob")?, op("call-2")?),
+        (rule(3, 10, Kernel::Rolling(Slices::new(length, 6)?)), key("carol")?, op("call-3")?),
+        (rule(4, 10, Kernel::Leak { length, burst: Amount::new(10) }), key("dave")?, op("call-4")?),
+    ])
+}
+
+/// A store dropped an account in which all had been given back. What was used was told a little later, and counted nowhere:
+/// a lifetime's budget did not see it, and the ledger proved more than was kept.
+pub(super) fn what_was_given_back_can_be_settled_late(store: &dyn Store, now: Timestamp) -> Outcome {
+    let mut shadow = Shadow::of(store);
+    for (limit, who, call) in one_by_one()? {
+        shadow.granted(&plan(now, &[&who]).under(call.clone()).take(hold(0, limit, 4)), now)?;
+        shadow.granted(&plan(now, &[&who]).of(call).report(Report::Release { account: None }), now)?;
+    }
+    strangers(&mut shadow, now)?;
+    let then = later(now, 5);
+    for (limit, who, call) in one_by_one()? {
+        let meter = limit.meter.0;
+        shadow.granted(&plan(then, &[]).of(call).report(settle(&[(meter, 7)])), then)?;
+        same!(shadow.spent_and_held(&who, meter, then)?, (7, 0), "what is spent and held of limit {meter}");
+        shadow.denied(&plan(then, &[&who]).take(charge(0, limit, 4)), then)?;
+    }
+    shadow.proved(then)
+}
+
+/// A store dropped an account that had been reset. Its successor went back to the epoch before, in which a settle of what
+/// was held before the reset found it.
+pub(super) fn a_reset_outlives_an_account_that_is_empty(store: &dyn Store, now: Timestamp) -> Outcome {
+    let mut shadow = Shadow::of(store);
+    for (limit, who, call) in one_by_one()? {
+        shadow.granted(&plan(now, &[&who]).under(call.clone()).take(hold(0, limit, 4)), now)?;
+        shadow.granted(&plan(now, &[&who]).of(call).report(Report::Release { account: None }), now)?;
+        shadow.granted(&plan(now, &[&who]).report(Report::Reset { account: 0, meter: limit.meter }), now)?;
+    }
+    strangers(&mut shadow, now)?;
+    let then = later(now, 5);
+    for (limit, who, call) in one_by_one()? {
+        let meter = limit.meter.0;
+        shadow.granted(&plan(then, &[&who]).take(charge(0, limit, 2)), then)?;
+        shadow.granted(&plan(then, &[]).of(call).report(settle(&[(meter, 7)])), then)?;
+        same!(shadow.spent_and_held(&who, meter, then)?, (2, 0), "what is spent and held of limit {meter}");
+    }
+    shadow.proved(then)
+}
+
 pub(super) fn a_forgotten_account_is_gone_and_its_rows_stay(store: &dyn Store, now: Timestamp) -> Outcome {
     let (alice, bob) = (key("alice")?, key("bob")?);
     let mut shadow = Shadow::of(store);
@@ -157,6 +234,25 @@ pub(super) fn a_forgotten_epoch_is_never_used_again(store: &dyn Store, now: Time
     shadow.granted(&plan(now, &[&alice]).of(op("old")?).report(settle(&[(1, 4)])), now)?;
     same!(shadow.spent_and_held(&alice, 1, now)?, (0, 7), "what the successor has spent and holds");
     shadow.proved(now)
+}
+
+/// A hold of a call that the plan did not name was due when its account was forgotten; a store said that it had been given
+/// back, although the ledger had charged for it.
+pub(super) fn what_is_due_ends_before_its_account_is_forgotten(store: &dyn Store, now: Timestamp) -> Outcome {
+    let alice = key("alice")?;
+    let mut shadow = Shadow::of(store);
+    for n in 0..100 {
+        let mut ask = plan(now, &[&alice]).under(op(&format!("call-{n}"))?).take(hold(0, lifetime(1, 1_000), 2));
+        ask.life = seconds(if n % 10 == 0 { 900 } else { 60 });
+        shadow.granted(&ask, now)?;
+    }
+    let then = later(now, 100);
+    shadow.granted(&plan(then, &[&alice]).report(Report::Forget { account: 0 }), then)?;
+    let parts = store.parts(&PartsOf::Account(alice), None, 500)?;
+    let ended = |how, at| parts.iter().filter(|part| part.end == Some((how, at))).count();
+    same!(ended(How::Expired, later(now, 60)), 90, "the parts that had expired");
+    same!(ended(How::Released, then), 10, "the parts that were forgotten");
+    shadow.proved(then)
 }
 
 pub(super) fn forgetting_ends_every_part_of_an_account(store: &dyn Store, now: Timestamp) -> Outcome {

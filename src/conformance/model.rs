@@ -16,7 +16,7 @@ pub(super) struct Model {
     pub(super) limits: BTreeMap<LimitId, LimitRecord>,
     pub(super) rows: Vec<Row>,
     answers: BTreeMap<OpId, Answer>,
-    counters: Counters,
+    pub(super) counters: Counters,
 }
 
 impl Model {

@@ -1,6 +1,6 @@
 //! A store and the model, side by side: each plan goes to both, and what they say and keep is compared.
 
-use super::kit::{Failure, Outcome, all_accounts, all_parts, all_rows, ensure, key_of, same};
+use super::kit::{Failure, HORIZON, Outcome, all_accounts, all_parts, all_rows, ensure, key_of, same};
 use super::model::Model;
 use crate::account::{Account, Part, Row};
 use crate::id::Subject;
@@ -27,7 +27,9 @@ impl<'a> Shadow<'a> {
     /// Gives a plan to both, and compares the verdict, and everything that it names or appends.
     pub(super) fn apply(&mut self, plan: &Plan, now: Timestamp) -> Result<Verdict, Failure> {
         let subjects: Vec<Subject> = plan.accounts.iter().map(|place| place.subject.clone()).collect();
-        for subject in &subjects {
+        let held = self.model.parts.values().filter(|part| plan.hold.as_ref() == Some(&part.op));
+        let held: Vec<Subject> = held.map(|part| part.account.clone()).collect();
+        for subject in subjects.iter().chain(&held) {
             self.follow_a_drop(subject, now)?;
         }
         let rows = self.model.rows.len();
@@ -39,7 +41,7 @@ impl<'a> Shadow<'a> {
         }
         if let Some(op) = &plan.hold {
             let of = PartsOf::Op(op.clone());
-            same_parts(&all_parts(self.store, &of, PAGE)?, &self.model_parts(&of))?;
+            same_parts(&all_parts(self.store, &of, PAGE)?, &self.model_parts(&of), now)?;
         }
         if plan.reports.iter().any(|report| matches!(report, Report::Adopt { .. })) {
             self.same_limits()?;
@@ -114,9 +116,9 @@ impl<'a> Shadow<'a> {
             let listed = known.iter().find(|(other, _)| *other == subject).map(|(_, account)| account.clone());
             same!(listed, self.store.account(&subject)?, "the account {subject:?} in the list of all");
             let of = PartsOf::Account(subject);
-            same_parts(&all_parts(self.store, &of, PAGE)?, &self.model_parts(&of))?;
+            same_parts(&all_parts(self.store, &of, PAGE)?, &self.model_parts(&of), now)?;
         }
-        same_parts(&all_parts(self.store, &PartsOf::Open, PAGE)?, &self.model_parts(&PartsOf::Open))?;
+        same_parts(&all_parts(self.store, &PartsOf::Open, PAGE)?, &self.model_parts(&PartsOf::Open), now)?;
         let rows = all_rows(self.store, &Filter::default(), PAGE)?;
         let rows: Vec<Row> = rows.into_iter().map(|(_, row)| row).collect();
         same!(rows.len(), self.model.rows.len(), "the number of rows");
@@ -141,7 +143,8 @@ impl<'a> Shadow<'a> {
 
     /// A store may drop an account that says nothing; the model then does so too.
     fn follow_a_drop(&mut self, subject: &Subject, now: Timestamp) -> Outcome {
-        let idle = self.model.accounts.get(subject).is_some_and(|account| account.is_idle(now));
+        let epoch = self.model.counters.epoch;
+        let idle = self.model.accounts.get(subject).is_some_and(|account| account.is_idle(now, epoch));
         if idle && self.store.account(subject)?.is_none() {
             self.model.accounts.remove(subject);
         }
@@ -150,7 +153,8 @@ impl<'a> Shadow<'a> {
 
     fn same_account(&self, subject: &Subject, now: Timestamp) -> Outcome {
         let (is, should) = (self.store.account(subject)?, self.model.accounts.get(subject));
-        if is.is_none() && should.is_some_and(|account| account.is_idle(now)) {
+        let epoch = self.model.counters.epoch;
+        if is.is_none() && should.is_some_and(|account| account.is_idle(now, epoch)) {
             return Ok(());
         }
         let ordered = |mut account: Account| {
@@ -190,16 +194,17 @@ impl<'a> Shadow<'a> {
     }
 }
 
-/// Compares parts. Of operations whose ids the library made, a store may forget those that have ended: their callers
-/// remember them.
-fn same_parts(is: &[Part], should: &[Part]) -> Outcome {
+/// Compares parts. A store may forget those that ended longer ago than the horizon; and, of operations whose ids the
+/// library made, all that have ended: their callers remember them.
+fn same_parts(is: &[Part], should: &[Part], now: Timestamp) -> Outcome {
+    let oldest = now.saturating_sub(HORIZON);
     for part in is {
         let key: PartKey = key_of(part);
         let known = should.iter().find(|other| other.is(part));
         same!(Some(part), known, "the part {key:?}");
     }
     for part in should {
-        let may_go = part.op.began().is_some() && !part.is_open();
+        let may_go = part.end.is_some_and(|(_, at)| part.op.began().is_some() || at < oldest);
         ensure!(may_go || is.iter().any(|other| other.is(part)), "the part {part:?} is missing");
     }
     Ok(())

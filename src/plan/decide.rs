@@ -415,7 +415,7 @@ pub(super) fn no_account(account: u16) -> Stop {
 }
 
 /// What a report did in one account, for the verdict.
-pub(super) type Effects = SmallVec<[Effect; 4]>;
+pub(super) type Effects = SmallVec<[Effect; 8]>;
 
 impl Lookup for SmallVec<[(MeterId, Amount); 4]> {
     fn of(&self, meter: MeterId) -> Option<Amount> {

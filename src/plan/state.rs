@@ -28,7 +28,7 @@ pub struct State {
     /// What is to be saved.
     pub changes: Changes,
     /// What the reports did, once they are booked; kept while more due parts are loaded.
-    pub(super) reported: Option<SmallVec<[Effect; 4]>>,
+    pub(super) reported: Option<SmallVec<[Effect; 8]>>,
 }
 
 /// What a store counts for itself. The default is that of a new store.

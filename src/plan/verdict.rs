@@ -98,7 +98,7 @@ pub struct Grant {
     /// For each use in order, those of the picked alternatives last: what it leaves.
     pub taken: SmallVec<[Taken; 8]>,
     /// For each report in order, and for each meter that it moved.
-    pub effects: SmallVec<[Effect; 4]>,
+    pub effects: SmallVec<[Effect; 8]>,
     /// When what is held ends by itself, if anything is.
     pub expires: Option<Timestamp>,
 }
@@ -132,7 +132,7 @@ pub struct Denial {
     /// The earliest instant at which all of it can pass.
     pub when: When,
     /// What the reports did, which were booked all the same.
-    pub effects: SmallVec<[Effect; 4]>,
+    pub effects: SmallVec<[Effect; 8]>,
 }
 
 /// A limit, or a key, that stood in the way.

@@ -3,7 +3,7 @@
 //! An index of four bytes a name says in which slot an entry lies. A slot holds the name, if it is not long, beside its
 //! value, so that finding one touches little memory. Slots lie in chunks that never move, so that growing copies none of
 //! them; chunks that become empty are given back. A [`Slot`] is good for as long as its entry is there; who keeps one for
-//! longer compares the entry's [`Table::stamp`], which no two entries of a table share.
+//! longer compares the entry's [`Table::stamp`], which is not given again before four billion others have come.
 //!
 //! A [`Hash64`] is split in two: the table goes by its lower half, shards of tables by [`Hash64::shard`].
 

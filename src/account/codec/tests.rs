@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::account::{Kind, MeterRow, Row, RowEntry, UsageRow};
+use crate::usage::Class;
 
 fn instant() -> impl Strategy<Value = Timestamp> {
     any::<i64>().prop_map(Timestamp::from_micros)
@@ -206,4 +208,62 @@ fn an_account_of_four_limits_takes_less_than_a_hundred_bytes() {
     let mut bytes = Vec::new();
     account.encode(&mut bytes);
     assert!(bytes.len() < 100, "{}", bytes.len());
+}
+
+fn row() -> impl Strategy<Value = Row> {
+    let kinds = [
+        Kind::Settle,
+        Kind::Charge,
+        Kind::Expire,
+        Kind::Adjust,
+        Kind::Record,
+        Kind::Set,
+        Kind::Credit,
+        Kind::Debit,
+        Kind::Refill,
+        Kind::Reset,
+    ];
+    let classes = [Class::Success, Class::RateLimited, Class::CallersFault, Class::NoVerdict];
+    let outcome = proptest::option::of(prop::sample::select(classes.to_vec()));
+    let usage = (prop::sample::select(kinds.to_vec()), part(), any::<(u64, Option<u64>)>(), outcome).prop_map(
+        |(kind, part, (input, output), outcome)| {
+            let mut usage = Usage::new().input(input);
+            usage.output = output;
+            let instead_of = output.map(|output| Usage::new().output(output));
+            RowEntry::Usage(UsageRow { kind, context: part.context, usage, instead_of, outcome })
+        },
+    );
+    let account = || Subject::of([("key", "alice"), ("team", "a,b=c%")]).unwrap();
+    let numbers = || (any::<(u32, u32, u16, i64)>(), instant());
+    let meter = (prop::sample::select(kinds.to_vec()), numbers()).prop_map(
+        move |(kind, ((meter, epoch, sequence, spent), window))| {
+            let meter = MeterId(meter);
+            RowEntry::Meter(MeterRow { kind, account: account(), meter, window, epoch, sequence, spent })
+        },
+    );
+    let alert = (numbers(), amount()).prop_map(move |(((meter, _, percent, _), window), spent)| RowEntry::Alert {
+        account: account(),
+        meter: MeterId(meter),
+        window,
+        percent,
+        spent,
+        cap: Cap::At(spent),
+    });
+    let entry = prop_oneof![usage, meter, alert, Just(RowEntry::Forgotten { account: Subject::everyone() })];
+    (entry, instant(), proptest::option::of(any::<u128>())).prop_map(|(entry, at, op)| Row {
+        at,
+        op: op.map(|n| OpId::at(Timestamp::EPOCH, n)),
+        entry,
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_row_reads_what_it_wrote(row in row(), at: prop::sample::Index) {
+        let mut bytes = Vec::new();
+        row.encode(&mut bytes);
+        let cut = at.index(bytes.len());
+        prop_assert!(Row::decode(row.at, row.op.clone(), &bytes[..cut]).unwrap_err().is_corrupt());
+        prop_assert_eq!(Row::decode(row.at, row.op.clone(), &bytes).unwrap(), row);
+    }
 }

@@ -387,7 +387,13 @@ impl Accounts {
     }
 
     /// Looks at a few accounts, from where it left off, and drops those that are idle and not in use. Says how many.
-    pub(super) fn reclaim(&mut self, few: usize, now: Timestamp, in_use: impl Fn(Slot) -> bool) -> usize {
+    /// New meters begin in this epoch, or in a later one.
+    pub(super) fn reclaim(
+        &mut self,
+        few: usize,
+        (now, epoch): (Timestamp, u32),
+        in_use: impl Fn(Slot) -> bool,
+    ) -> usize {
         let mut dropped = 0;
         for _ in 0..few {
             let Some(slot) = self.table.next_from(self.walk) else {
@@ -400,7 +406,7 @@ impl Accounts {
             }
             let mut seen = std::mem::take(&mut self.seen);
             self.load(slot, &mut seen);
-            if seen.is_idle(now) {
+            if seen.is_idle(now, epoch) {
                 self.remove(slot);
                 dropped += 1;
             }

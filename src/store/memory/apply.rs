@@ -13,7 +13,7 @@ use super::{Books, MemoryStore, Shard};
 use crate::account::{Account, Part};
 use crate::error::StoreError;
 use crate::id::{OpId, Subject};
-use crate::plan::{Counters, Loaded, Plan, Report, State, Verdict, decide};
+use crate::plan::{Changes, Counters, Loaded, Plan, Report, State, Verdict, decide};
 use crate::store::table::{Hash64, Slot};
 use crate::time::{Length, Timestamp};
 
@@ -29,6 +29,8 @@ pub(super) struct Desk {
     spots: Vec<Spot>,
     /// The parts that were loaded.
     mine: Vec<Mine>,
+    /// What changed in rounds that more of them followed. It is saved with the plan, or not at all.
+    aside: Vec<(Part, Option<Mine>)>,
     /// Parts of other operations that have ended: known there when this plan is done with its own.
     others: Vec<Other>,
     /// Shards to lock besides those of the plan's accounts.
@@ -50,6 +52,7 @@ impl Default for Desk {
             verdict: Verdict::More,
             spots: Vec::new(),
             mine: Vec::new(),
+            aside: Vec::new(),
             others: Vec::new(),
             also: SmallVec::new(),
             reserved: 0,
@@ -181,18 +184,18 @@ impl MemoryStore {
         }
         let done = loop {
             desk.verdict = decide(plan, &mut desk.state, now);
-            let more = desk.verdict == Verdict::More;
-            if more || desk.verdict.is_saved() {
-                if let Err(full) = self.make_room(desk, more) {
+            if desk.verdict == Verdict::More {
+                desk.put_aside(&mut locked);
+                desk.load_due(&mut locked, now, due);
+                continue;
+            }
+            if desk.verdict.is_saved() {
+                if let Err(full) = self.make_room(desk) {
                     break Err(full);
                 }
                 self.save(desk, plan, now, &mut locked, &mut ops, books.as_deref_mut());
             }
-            if !more {
-                break Ok(());
-            }
-            desk.state.saved();
-            desk.load_due(&mut locked, now, due);
+            break Ok(());
         };
         drop(books);
         drop(ops);
@@ -359,19 +362,18 @@ impl MemoryStore {
     }
 
     /// Makes sure that there is room for what is to be saved, before any of it is.
-    fn make_room(&self, desk: &mut Desk, more_to_come: bool) -> Result<(), StoreError> {
-        let new = |(spot, loaded): &(&Spot, &Loaded)| {
-            // While there is more to come, nobody knows yet which accounts will have to be saved.
-            spot.slot.is_none() && (loaded.changed || more_to_come)
-        };
+    fn make_room(&self, desk: &mut Desk) -> Result<(), StoreError> {
+        let new = |(spot, loaded): &(&Spot, &Loaded)| spot.slot.is_none() && loaded.changed;
         let wanted = desk.spots.iter().zip(&desk.state.accounts).filter(new).count();
-        let Some(more) = wanted.checked_sub(desk.reserved).filter(|more| *more > 0) else { return Ok(()) };
-        let count = self.count.fetch_add(more, Ordering::Relaxed).saturating_add(more);
+        if wanted == 0 {
+            return Ok(());
+        }
+        let count = self.count.fetch_add(wanted, Ordering::Relaxed).saturating_add(wanted);
         if count > self.most {
-            self.count.fetch_sub(more, Ordering::Relaxed);
+            self.count.fetch_sub(wanted, Ordering::Relaxed);
             return Err(StoreError::full(format_args!("{} accounts, none of them idle", self.most)));
         }
-        desk.reserved += more;
+        desk.reserved = wanted;
         Ok(())
     }
 
@@ -384,6 +386,16 @@ impl MemoryStore {
         ops: &mut LockedOps<'_>,
         books: Option<&mut Books>,
     ) {
+        if !desk.state.changes.forgotten.is_empty() {
+            // What ended before its account was forgotten did not end by that.
+            let Changes { parts, forgotten, .. } = &desk.state.changes;
+            let ended = parts.iter().filter(|part| !part.is_open() && forgotten.contains(&part.account));
+            desk.aside.extend(ended.map(|part| (part.clone(), None)));
+        }
+        for (part, mine) in std::mem::take(&mut desk.aside) {
+            desk.mine.extend(mine);
+            self.save_part(desk, &part, plan.horizon, locked, ops);
+        }
         self.save_forgotten(desk, locked, ops, plan.horizon);
         let mut added = false;
         for (spot, loaded) in desk.spots.iter_mut().zip(&desk.state.accounts).filter(|(_, loaded)| loaded.changed) {
@@ -398,7 +410,10 @@ impl MemoryStore {
                 shard.accounts.save(slot, &loaded.account);
             }
         }
-        self.save_parts(desk, plan.horizon, locked, ops);
+        let mut parts = std::mem::take(&mut desk.state.changes.parts);
+        parts.iter().for_each(|part| self.save_part(desk, part, plan.horizon, locked, ops));
+        parts.clear();
+        desk.state.changes.parts = parts;
         if let Some(answer) = desk.state.changes.answer.take().filter(|answer| answer.op.library().is_none()) {
             if let Some(ops) = ops.shard(self.shard_of(self.tag(&answer.op))) {
                 ops.keep_answer(answer, now.saturating_add(plan.horizon));
@@ -448,47 +463,52 @@ impl MemoryStore {
         }
     }
 
-    fn save_parts(&self, desk: &mut Desk, horizon: Length, locked: &mut Locked<'_>, ops: &mut LockedOps<'_>) {
+    fn save_part(
+        &self,
+        desk: &mut Desk,
+        part: &Part,
+        horizon: Length,
+        locked: &mut Locked<'_>,
+        ops: &mut LockedOps<'_>,
+    ) {
         let Desk { state, spots, mine, others, expired, .. } = desk;
-        for part in &state.changes.parts {
-            let place = state.accounts.iter().position(|loaded| loaded.subject == part.account);
-            let Some((place, spot)) = place.and_then(|place| Some((place, spots.get(place)?))) else { continue };
-            let Some(shard) = locked.shard(spot.shard) else { continue };
-            let Some(slot) = spot.slot else {
-                self.remember(ops, part, horizon);
-                continue;
-            };
-            let mut root = shard.accounts.root(slot);
-            let before = root;
-            let holds = &mut shard.holds;
-            let known = mine.iter().position(|mine| mine.spot == place && holds.is(mine.number, part, slot));
-            match known {
-                Some(at) if part.is_open() => {
-                    if let Some(mine) = mine.get_mut(at) {
-                        mine.link(holds, &mut root);
-                        holds.update(mine.number, part, &mut root);
-                    }
+        let place = state.accounts.iter().position(|loaded| loaded.subject == part.account);
+        let Some((place, spot)) = place.and_then(|place| Some((place, spots.get(place)?))) else { return };
+        let Some(shard) = locked.shard(spot.shard) else { return };
+        let Some(slot) = spot.slot else {
+            self.remember(ops, part, horizon);
+            return;
+        };
+        let mut root = shard.accounts.root(slot);
+        let before = root;
+        let holds = &mut shard.holds;
+        let known = mine.iter().position(|mine| mine.spot == place && holds.is(mine.number, part, slot));
+        match known {
+            Some(at) if part.is_open() => {
+                if let Some(mine) = mine.get_mut(at) {
+                    mine.link(holds, &mut root);
+                    holds.update(mine.number, part, &mut root);
                 }
-                Some(at) => {
-                    let Mine { number, linked, .. } = mine.swap_remove(at);
-                    *expired += usize::from(linked == Linked::No);
-                    holds.remove(number, &mut root, linked);
-                    self.ended(others, ops, (spot.shard, number), part, horizon);
-                }
-                None if part.is_open() => {
-                    let (tag, number) = (self.tag(&part.op), holds.insert(part, slot, &mut root));
-                    if let Some(ops) = ops.shard(self.shard_of(tag)) {
-                        ops.add(tag, spot.shard, number);
-                    }
-                    mine.push(Mine { spot: place, number, linked: Linked::Yes });
-                }
-                None => self.remember(ops, part, horizon),
             }
-            if root != before {
-                shard.accounts.set_root(slot, root);
+            Some(at) => {
+                let Mine { number, linked, .. } = mine.swap_remove(at);
+                *expired += usize::from(linked == Linked::No);
+                holds.remove(number, &mut root, linked);
+                self.ended(others, ops, (spot.shard, number), part, horizon);
             }
-            self.tell_due(spot.shard, shard);
+            None if part.is_open() => {
+                let (tag, number) = (self.tag(&part.op), holds.insert(part, slot, &mut root));
+                if let Some(ops) = ops.shard(self.shard_of(tag)) {
+                    ops.add(tag, spot.shard, number);
+                }
+                mine.push(Mine { spot: place, number, linked: Linked::Yes });
+            }
+            None => self.remember(ops, part, horizon),
         }
+        if root != before {
+            shard.accounts.set_root(slot, root);
+        }
+        self.tell_due(spot.shard, shard);
     }
 
     /// An operation's part is open no more.
@@ -538,7 +558,8 @@ impl MemoryStore {
                 self.keep(&mut ops, &part, plan.horizon);
             }
         }
-        for mut mine in desk.mine.drain(..).filter(|mine| mine.linked == Linked::No) {
+        let aside = desk.aside.drain(..).filter_map(|(_, mine)| mine);
+        for mut mine in desk.mine.drain(..).chain(aside).filter(|mine| mine.linked == Linked::No) {
             let Some(Spot { shard, slot: Some(slot) }) = desk.spots.get(mine.spot).copied() else { continue };
             let Some(shard) = locked.shard(shard) else { continue };
             let mut root = shard.accounts.root(slot);
@@ -565,9 +586,10 @@ impl MemoryStore {
     }
 
     fn reclaim_beside(&self, desk: &Desk, locked: &mut Locked<'_>, now: Timestamp) {
+        let epoch = self.epoch.load(Ordering::Relaxed);
         for (number, shard) in locked.numbers.iter().zip(&mut locked.guards) {
             let in_use = |slot| desk.spots.iter().any(|spot| spot.shard == *number && spot.slot == Some(slot));
-            let dropped = shard.accounts.reclaim(FEW, now, in_use);
+            let dropped = shard.accounts.reclaim(FEW, (now, epoch), in_use);
             if dropped > 0 {
                 self.count.fetch_sub(dropped, Ordering::Relaxed);
             }
@@ -577,7 +599,8 @@ impl MemoryStore {
     /// Looks at so many accounts for idle ones, wherever they are. Says how many were dropped.
     pub(super) fn reclaim(&self, many: usize, now: Timestamp) -> usize {
         let each = (many / self.shards.len()).max(FEW);
-        let dropped = self.shards.iter().map(|lane| lane.it.lock().accounts.reclaim(each, now, |_| false)).sum();
+        let at = (now, self.epoch.load(Ordering::Relaxed));
+        let dropped = self.shards.iter().map(|lane| lane.it.lock().accounts.reclaim(each, at, |_| false)).sum();
         self.count.fetch_sub(dropped, Ordering::Relaxed);
         dropped
     }
@@ -621,11 +644,13 @@ impl ExtractAt for Vec<Mine> {
 
 impl Desk {
     fn clear(&mut self) {
-        let Self { state, verdict: _, spots, mine, others, also: _, reserved, expired, pool, hints: _, hold: _ } = self;
+        let Self { state, verdict: _, spots, mine, aside, others, also: _, reserved, expired, pool, hints: _, hold: _ } =
+            self;
         pool.extend(state.accounts.drain(..).map(|loaded| loaded.account));
         state.clear();
         spots.clear();
         mine.clear();
+        aside.clear();
         others.clear();
         (*reserved, *expired) = (0, 0);
     }
@@ -645,6 +670,31 @@ impl Desk {
         for ((spot, loaded), _) in rest {
             self.spots.push(spot);
             self.state.accounts.push(loaded);
+        }
+    }
+
+    /// Keeps what a round changed for when the plan is saved. What has ended is taken out of the order of its account, so
+    /// that the next round does not find it again; the store has it until then.
+    #[cold]
+    fn put_aside(&mut self, locked: &mut Locked<'_>) {
+        let Self { state, spots, mine, aside, .. } = self;
+        for part in state.changes.parts.drain(..) {
+            let place = state.accounts.iter().position(|loaded| loaded.subject == part.account);
+            let spot = place.and_then(|place| spots.get(place));
+            let slot = spot.and_then(|spot| Some((locked.shard(spot.shard)?, spot.slot?)));
+            let Some((shard, slot)) = slot.filter(|_| !part.is_open()) else {
+                aside.push((part, None));
+                continue;
+            };
+            let known = mine.iter().position(|it| Some(it.spot) == place && shard.holds.is(it.number, &part, slot));
+            let mut known = known.map(|at| mine.swap_remove(at));
+            if let Some(known) = known.as_mut().filter(|known| known.linked == Linked::Yes) {
+                let mut root = shard.accounts.root(slot);
+                shard.holds.take_out(known.number, &mut root);
+                shard.accounts.set_root(slot, root);
+                known.linked = Linked::No;
+            }
+            aside.push((part, known));
         }
     }
 

@@ -29,6 +29,8 @@ pub(super) struct Holds {
     free: Vec<u32>,
     count: usize,
     root: u32,
+    /// Memory of entries that were more than have room in their part, to be used again.
+    spare: Vec<Smalls>,
 }
 
 /// One open part, as small as it can be kept.
@@ -73,9 +75,11 @@ impl Op {
 /// What a part holds: mostly a few entries, whose flags lie beside them.
 #[derive(Debug)]
 enum Entries {
-    Few { flags: u64, few: SmallVec<[Small; 3]> },
+    Few { flags: u64, few: Smalls },
     Many(Box<[Entry]>),
 }
+
+type Smalls = SmallVec<[Small; 3]>;
 
 #[derive(Clone, Copy, Debug)]
 struct Small {
@@ -97,11 +101,13 @@ impl Small {
 }
 
 impl Entries {
-    fn new(entries: &[Entry]) -> Self {
+    /// These, in memory that may have been used before.
+    fn new(entries: &[Entry], mut few: Smalls) -> Self {
         if entries.len() > FLAGGED {
             return Self::Many(entries.into());
         }
-        let (mut flags, mut few) = (0, SmallVec::new());
+        few.clear();
+        let mut flags = 0;
         for entry in entries.iter().rev() {
             flags = flags << 2
                 | u64::from(entry.on_expiry == OnExpiry::Charge) << 1
@@ -114,7 +120,7 @@ impl Entries {
         Self::Few { flags, few }
     }
 
-    fn write_to(&self, entries: &mut SmallVec<[Entry; 4]>) {
+    fn write_to(&self, entries: &mut SmallVec<[Entry; 8]>) {
         match self {
             Self::Few { flags, few } => {
                 let mut flags = *flags;
@@ -126,11 +132,19 @@ impl Entries {
             Self::Many(many) => entries.extend_from_slice(many),
         }
     }
+
+    /// The memory of its own that it has, if it has any.
+    fn spare(self) -> Option<Smalls> {
+        match self {
+            Self::Few { few, .. } => Some(few).filter(Smalls::spilled),
+            Self::Many(_) => None,
+        }
+    }
 }
 
 impl Default for Holds {
     fn default() -> Self {
-        Self { pages: Vec::new(), free: Vec::new(), count: 0, root: NONE }
+        Self { pages: Vec::new(), free: Vec::new(), count: 0, root: NONE, spare: Vec::new() }
     }
 }
 
@@ -145,7 +159,7 @@ impl Holds {
             expires: *expires,
             taken: *taken,
             context: context.clone(),
-            entries: Entries::new(entries),
+            entries: self.entries(entries),
             links: [Links::NONE; 2],
             account,
             sequence: *sequence,
@@ -164,7 +178,7 @@ impl Holds {
         context: Option<Arc<Context>>,
         root: &mut u32,
     ) -> u32 {
-        let (op, entries, links) = (Op::new(op), Entries::new(entries), [Links::NONE; 2]);
+        let (op, entries, links) = (Op::new(op), self.entries(entries), [Links::NONE; 2]);
         self.hang(Held { op, expires, taken, context, entries, links, account, sequence: 0 }, root)
     }
 
@@ -216,11 +230,14 @@ impl Holds {
 
     /// Writes a part over what is kept of it.
     pub(super) fn update(&mut self, number: u32, part: &Part, root: &mut u32) {
+        let entries = self.entries(&part.entries);
         let Some(held) = self.get_mut(number) else { return };
-        held.entries = Entries::new(&part.entries);
+        let before = std::mem::replace(&mut held.entries, entries);
         held.context.clone_from(&part.context);
         held.taken = part.taken;
-        if held.expires != part.expires {
+        let moved = held.expires != part.expires;
+        self.keep_spare(before);
+        if moved {
             self.unlink(number, root);
             if let Some(held) = self.get_mut(number) {
                 held.expires = part.expires;
@@ -239,8 +256,8 @@ impl Holds {
         }
         let first = self.root;
         self.root = heap::remove(&mut Heap::<SHARD>(self), first, number);
-        if let Some(place) = self.place_of(number) {
-            *place = None;
+        if let Some(held) = self.place_of(number).and_then(Option::take) {
+            self.keep_spare(held.entries);
         }
         self.free.push(number);
         self.count -= 1;
@@ -249,6 +266,18 @@ impl Holds {
             self.pages.first_mut().into_iter().for_each(Vec::clear);
             self.pages.shrink_to_fit();
             self.free = Vec::new();
+        }
+    }
+
+    fn entries(&mut self, entries: &[Entry]) -> Entries {
+        let few = if entries.len() > Smalls::new().inline_size() { self.spare.pop() } else { None };
+        Entries::new(entries, few.unwrap_or_default())
+    }
+
+    /// Keeps the memory of entries that are no more, as long as that is not much.
+    fn keep_spare(&mut self, entries: Entries) {
+        if let Some(spare) = entries.spare().filter(|_| self.spare.len() < PAGE) {
+            self.spare.push(spare);
         }
     }
 
@@ -272,7 +301,12 @@ impl Holds {
         self.root = heap::insert(&mut Heap::<SHARD>(self), first, number);
     }
 
-    /// Puts back what [`Holds::pop_due`] took.
+    /// Takes a part out of the order of its account.
+    pub(super) fn take_out(&mut self, number: u32, root: &mut u32) {
+        *root = heap::remove(&mut Heap::<ACCOUNT>(self), *root, number);
+    }
+
+    /// Puts back what [`Holds::pop_due`] and [`Holds::take_out`] took.
     pub(super) fn put_back(&mut self, number: u32, root: &mut u32) {
         *root = heap::insert(&mut Heap::<ACCOUNT>(self), *root, number);
     }

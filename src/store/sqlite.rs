@@ -1,0 +1,193 @@
+//! The store in an SQLite file: exact across threads and processes, and it survives what they do not.
+//!
+//! One file, or tables in a host's own database, hold everything. Every plan is decided inside one transaction that
+//! keeps all other writers out, so that whatever process asks, two never get the same room. What was acknowledged
+//! survives `kill -9`, and, with [`Synchronous::Full`], a loss of power.
+//!
+//! ```
+//! use keyward::plan::{Plan, Verdict};
+//! use keyward::store::{SqliteStore, Store};
+//! use keyward::{Subject, Timestamp};
+//!
+//! let store = SqliteStore::in_memory()?;
+//! let plan = Plan::new(Timestamp::EPOCH).named(Subject::of([("key", "alice")])?);
+//! assert!(matches!(store.apply(&plan, Timestamp::EPOCH)?, Verdict::Granted(_)));
+//! # Ok::<(), keyward::Error>(())
+//! ```
+//!
+//! # Threads
+//!
+//! A store is shared by reference. Plans of many threads that come at once share one transaction, and one wait for the
+//! disk; each is answered after the commit. Readers have connections of their own and neither wait for the writer nor
+//! stop it, except for a database in memory and for a host's connection, which have one connection for all.
+//!
+//! # Processes
+//!
+//! Any number of processes on one machine may open one file; it must not lie on a network's file system. They wait for
+//! one another for as long as [`SqliteOptions::patience`] says, after which a plan that asks for something fails as
+//! unavailable, with nothing changed. One that only reports, as a settle does, waits on: what was spent is booked.
+//!
+//! A store does not survive `fork`: in the child every call is refused, and dropping the store there leaves the file
+//! alone. Open it again in the child, or fork first.
+//!
+//! # After trouble
+//!
+//! An error of the commit itself is [unknown](StoreError::is_unknown): repeat the call under the same operation id. After
+//! any other error nothing was changed. [`SqliteStore::check`] reads everything and finds what is damaged, and
+//! [`verify`](super::verify) proves the meters from the ledger.
+
+mod check;
+mod open;
+mod queue;
+mod read;
+mod schema;
+mod seal;
+mod tables;
+mod trouble;
+mod upkeep;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
+use rusqlite::Connection;
+
+pub use open::{SqliteOptions, Synchronous};
+
+use super::{Filter, PartKey, PartsOf, Store, Total};
+use crate::account::{Account, Part, Row};
+use crate::error::StoreError;
+use crate::id::Subject;
+use crate::plan::{LimitRecord, Plan, Verdict};
+use crate::time::Timestamp;
+use queue::Queue;
+use read::Readers;
+use schema::Sql;
+
+/// A [`Store`] in an SQLite database. See the module's page for what it promises.
+pub struct SqliteStore {
+    queue: Queue,
+    writer: Mutex<Writer>,
+    readers: Readers,
+    /// Where readers find the file; `None` where they use the writer's connection.
+    path: Option<PathBuf>,
+    sql: Sql,
+    patience: Duration,
+    process: u32,
+}
+
+/// The one connection that writes.
+struct Writer {
+    db: Connection,
+    chores: upkeep::Chores,
+}
+
+impl Writer {
+    fn new(db: Connection) -> Self {
+        Self { db, chores: upkeep::Chores::default() }
+    }
+}
+
+impl SqliteStore {
+    /// Opens a file, and makes it if there is none. It is given a write-ahead log, and is synchronous in full.
+    ///
+    /// # Errors
+    /// Unavailable: a folder that is not there, a file that cannot be written or opened. Refused: a file that is no SQLite
+    /// database or is another program's, and a version of SQLite that can damage its log. Corrupt: a damaged file, or
+    /// one that a newer version of this library wrote. Nothing was changed then.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        SqliteOptions::new().open(path)
+    }
+
+    /// Opens a database in memory, which is gone with the store.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        SqliteOptions::new().in_memory()
+    }
+
+    /// Uses a host's own connection: see [`SqliteOptions::on`].
+    ///
+    /// # Errors
+    /// As for [`SqliteStore::open`]; and a connection that is in the middle of a transaction.
+    pub fn on(connection: Connection) -> Result<Self, StoreError> {
+        SqliteOptions::new().on(connection)
+    }
+
+    fn new(writer: Writer, path: Option<PathBuf>, sql: Sql, patience: Duration) -> Self {
+        let (queue, readers) = (Queue::default(), Readers::default());
+        Self { queue, writer: Mutex::new(writer), readers, path, sql, patience, process: process::id() }
+    }
+
+    /// Refuses to go on in a child that was forked: its locks would be its parent's.
+    fn here(&self) -> Result<(), StoreError> {
+        if process::id() == self.process {
+            return Ok(());
+        }
+        Err(StoreError::refused("the store was opened before this process was forked; open it again here"))
+    }
+
+    /// The connection that writes, if nothing long holds it.
+    fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
+        self.writer.try_lock_until(Instant::now() + self.patience).ok_or_else(trouble::locked)
+    }
+}
+
+impl Store for SqliteStore {
+    fn apply(&self, plan: &Plan, now: Timestamp) -> Result<Verdict, StoreError> {
+        self.carry_out(plan, now)
+    }
+
+    fn sweep(&self, now: Timestamp, most: usize) -> Result<usize, StoreError> {
+        self.sweep_some(now, most)
+    }
+
+    fn account(&self, of: &Subject) -> Result<Option<Account>, StoreError> {
+        self.read_account(of)
+    }
+
+    fn accounts(&self, after: Option<&Subject>, most: usize) -> Result<Vec<(Subject, Account)>, StoreError> {
+        self.read_accounts(after, most)
+    }
+
+    fn parts(&self, of: &PartsOf, after: Option<&PartKey>, most: usize) -> Result<Vec<Part>, StoreError> {
+        self.read_parts(of, after, most)
+    }
+
+    fn rows(&self, filter: &Filter, after: u64, most: usize) -> Result<Vec<(u64, Row)>, StoreError> {
+        self.read_rows(filter, after, most)
+    }
+
+    fn totals(&self) -> Result<Vec<Total>, StoreError> {
+        self.read_totals()
+    }
+
+    fn compact(&self, before: Timestamp) -> Result<usize, StoreError> {
+        self.compact_rows(before)
+    }
+
+    fn limits(&self) -> Result<Vec<LimitRecord>, StoreError> {
+        self.read_limits()
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        if process::id() != self.process {
+            // Closing would let go of locks, and of a log, that are the parent's.
+            std::iter::from_fn(|| self.readers.take()).for_each(std::mem::forget);
+            if let Ok(nothing) = Connection::open_in_memory() {
+                std::mem::forget(std::mem::replace(&mut self.writer.get_mut().db, nothing));
+            }
+        }
+    }
+}
