@@ -115,3 +115,102 @@ impl MemoryStore {
         Some(())
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::account::{Act, Ask, Audit, Firm, Kernel, OnExpiry, Rule};
+    use crate::amount::Cap;
+    use crate::id::{OpId, Subject};
+    use crate::plan::{Due, Report, Take};
+    use crate::store::{PartsOf, Store};
+    use crate::time::Length;
+    use crate::window::{Grid, Slices};
+    use proptest::prelude::*;
+
+    fn kernel(shape: u32, now: Timestamp) -> Kernel {
+        let length = Length::MINUTE;
+        match shape {
+            0 => Kernel::Tumble { window: Grid { length }.window(now) },
+            1 => Kernel::Leak { length, burst: Amount::new(6) },
+            2 => Kernel::Sliding { length },
+            _ => Kernel::Rolling(Slices::new(length, 6).unwrap()),
+        }
+    }
+
+    #[test]
+    fn a_plain_hold_and_its_settle_go_the_short_way() {
+        let (store, now) = (MemoryStore::new(), Timestamp::EPOCH);
+        let rule = Rule {
+            meter: MeterId(1),
+            generation: 0,
+            cap: Cap::At(Amount::new(9)),
+            kernel: kernel(2, now),
+            firm: Firm::Hard,
+            on_expiry: OnExpiry::Release,
+            audit: Audit::None,
+        };
+        let take = Take { account: 0, rule, ask: Ask::Exact(Amount::ONE), act: Act::Hold };
+        let plan = |n| Plan::new(now).named(Subject::everyone()).of(OpId::at(now, n));
+        let settle = Report::Settle { account: None, actual: SmallVec::new() };
+        let goes = |plan: &Plan| store.carry_out_alone(plan, now, &mut Grant::default());
+        assert!(!goes(&plan(0).take(take)), "nobody knows the account");
+        assert!(store.apply(&plan(0).take(take), now).unwrap().is_saved());
+        assert!(goes(&plan(1).take(take)));
+        assert!(!goes(&plan(1).take(take)), "the operation holds something already");
+        assert!(goes(&plan(1).report(settle.clone())));
+        assert!(!goes(&plan(1).report(settle)), "nothing is held any more");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 400 }, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_short_way_leads_to_where_the_long_one_does(
+            steps in prop::collection::vec((0..3_u32, 0..6_u32, any::<[u8; 4]>(), 0_i64..40), 1..60),
+            host: bool,
+        ) {
+            let new = || MemoryStore::builder().shards(1).build().unwrap();
+            let (short, long) = (new(), new());
+            let mut now = Timestamp::from_secs(1_800_000_000).unwrap();
+            for (who, call, [a, b, c, d], seconds) in steps {
+                now = now.saturating_add(Length::from_secs(seconds.max(1)).unwrap());
+                let op = if host { OpId::host(&format!("call-{call}")).unwrap() } else { OpId::at(Timestamp::MAX, call.into()) };
+                let subject = Subject::of([("key", ["a", "b", "c"][usize::try_from(who).unwrap()])]).unwrap();
+                let mut plan = Plan::new(Timestamp::MIN).named(subject.clone()).of(op.clone());
+                plan.life = Length::from_secs(20 + i64::from(d % 8) * 20).unwrap();
+                if a % 2 == 0 {
+                    for (place, bits) in [b, c, b ^ c].into_iter().enumerate().take(1 + usize::from(a) % 3) {
+                        let place = u32::try_from(place).unwrap();
+                        let rule = Rule {
+                            meter: MeterId(1 + place),
+                            generation: u32::from(d == 0),
+                            cap: [Cap::Unlimited, Cap::At(Amount::new(12)), Cap::At(Amount::new(9))][usize::from(bits % 16).min(2)],
+                            kernel: kernel(if d > 252 { 3 } else { (place + who) % 3 }, now),
+                            firm: if bits % 5 == 0 { Firm::Soft } else { Firm::Hard },
+                            on_expiry: if bits % 3 == 0 { OnExpiry::Charge } else { OnExpiry::Release },
+                            audit: if bits % 32 == 1 { Audit::Rows } else { Audit::None },
+                        };
+                        let amount = Amount::new(u32::from(bits) % 5);
+                        let ask = if bits % 7 == 0 { Ask::Assumed(amount) } else { Ask::Exact(amount) };
+                        let act = if bits % 11 == 0 { Act::Charge } else { Act::Hold };
+                        plan = plan.take(Take { account: 0, rule, ask, act });
+                    }
+                } else {
+                    let used = |meter, bits: u8| (MeterId(meter), Amount::new(u32::from(bits) % 7));
+                    let actual = [used(1, b), used(2, c), used(3, d)].into_iter().take(usize::from(a) % 4).collect();
+                    plan = plan.report(Report::Settle { account: if a % 3 == 0 { Some(0) } else { None }, actual });
+                }
+                let is = short.apply(&plan, now).unwrap();
+                let should = long.carry_out(&plan, now, Due::MOST, &mut 0).unwrap();
+                prop_assert_eq!(is, should, "{:?}", plan);
+                prop_assert_eq!(short.account(&subject).unwrap(), long.account(&subject).unwrap());
+                let parts = |store: &MemoryStore, of| store.parts(&of, None, 100).unwrap();
+                prop_assert_eq!(parts(&short, PartsOf::Op(op.clone())), parts(&long, PartsOf::Op(op)));
+                prop_assert_eq!(parts(&short, PartsOf::Open), parts(&long, PartsOf::Open));
+                prop_assert_eq!(short.rows(&crate::store::Filter::default(), 0, 1_000).unwrap(), long.rows(&crate::store::Filter::default(), 0, 1_000).unwrap());
+            }
+        }
+    }
+}
