@@ -1,17 +1,17 @@
 //! A plan on one account that does one plain thing, decided meter by meter: the rules of [`decide`](super::decide) for
 //! each use and each entry, without all that such a plan has no need of.
 //!
-//! A store that can read and write single meters may ask here first. Whatever is not as plain as it looked — something
-//! refused, a meter not met before, a row to write — is left to [`decide`](super::decide), with nothing saved.
+//! A store that can read and write single meters may ask here first. Whatever is not as plain as it looked, such as a meter
+//! not met before or a row to write, is left to [`decide`](super::decide), with nothing saved.
 
 use smallvec::SmallVec;
 
 use super::report::Lookup;
-use super::{Act, Blocked, Effect, Firm, Grant, Kernel, Plan, Report, Rule, Take, Taken};
+use super::{Act, Blocked, Denial, Effect, Firm, Grant, Kernel, Plan, Report, Rule, Take, Taken};
 use crate::account::{Account, Audit, Entry, Landed, Meter, MeterId, Moved, Rate};
 use crate::amount::{Amount, Cap};
 use crate::error::Error;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, When};
 
 /// A plain thing.
 pub(crate) enum Alone<'a> {
@@ -49,7 +49,7 @@ impl Plan {
         }
     }
 
-    /// Carries out every use, in an account with nothing due and for an operation that nothing is known of. `open` is the
+    /// Carries out every use, or says what stands in the way, in an account with nothing due and for an operation that nothing is known of. `open` is the
     /// account without its meters.
     #[inline]
     pub(crate) fn take_alone(
@@ -59,23 +59,33 @@ impl Plan {
         meters: &mut impl Meters,
         grant: &mut Grant,
         held: &mut Held,
-    ) -> Option<()> {
+    ) -> Option<Result<(), Box<Denial>>> {
         let expiries = open.expiries();
+        let mut blocked = Vec::new();
         for take in &self.takes {
             counts(&take.rule).ok()?;
             if take.account != 0 || (take.act == Act::Hold && self.hold.is_none()) {
                 return None;
             }
             // Of what is changed once no other use is, so that each may be carried out as soon as it is found to pass.
-            let (taken, entry) = match meters.rate(take.rule.meter, |rate| at_rate(rate, take, now)) {
-                Some(done) => done,
+            let done = match meters.rate(take.rule.meter, |rate| at_rate(rate, take, now)) {
+                Some(done) => Ok(done),
                 None => meters.with(take.rule.meter, |meter| {
-                    let moved = meter.advance(&take.rule, now);
-                    if moved != Moved::Nothing || refused(meter, take, now, expiries).is_some() {
+                    if meter.advance(&take.rule, now) != Moved::Nothing {
                         return None;
                     }
-                    carried_out(meter, take, now).ok()
+                    match refused(meter, take, now, expiries) {
+                        Some(blocked) => Some(Err(blocked)),
+                        None => carried_out(meter, take, now).ok().map(Ok),
+                    }
                 })?,
+            };
+            let (taken, entry) = match done {
+                Ok(done) => done,
+                Err(refused) => {
+                    blocked.push(refused);
+                    continue;
+                }
             };
             grant.taken.push(taken);
             match take.act {
@@ -89,8 +99,15 @@ impl Plan {
             grant.expires = Some(expires);
             open.opened(expires);
         }
-        Some(())
+        Some(denial(blocked))
     }
+}
+
+/// Where something was refused, all of it is, and nothing that was changed is saved.
+#[inline]
+fn denial(blocked: Vec<Blocked>) -> Result<(), Box<Denial>> {
+    let Some(when) = blocked.iter().map(|blocked| blocked.short.when).reduce(When::and) else { return Ok(()) };
+    Err(Box::new(Denial { blocked, picks: Vec::new(), when, effects: SmallVec::new() }))
 }
 
 /// Ends the only part that an operation has, which is open, in an account with nothing due. `open` is the account

@@ -264,10 +264,11 @@ impl std::fmt::Debug for MemoryStore {
 impl Store for MemoryStore {
     fn apply(&self, plan: &Plan, now: Timestamp) -> Result<Verdict, StoreError> {
         let mut grant = Grant::default();
-        if self.carry_out_alone(plan, now, &mut grant) {
-            return Ok(Verdict::Granted(grant));
+        match self.carry_out_alone(plan, now, &mut grant) {
+            Some(Ok(())) => Ok(Verdict::Granted(grant)),
+            Some(Err(denial)) => Ok(Verdict::Denied(*denial)),
+            None => self.carry_out(plan, now, Due::MOST, &mut 0),
         }
-        self.carry_out(plan, now, Due::MOST, &mut 0)
     }
 
     fn sweep(&self, now: Timestamp, most: usize) -> Result<usize, StoreError> {

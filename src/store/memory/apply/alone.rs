@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use crate::account::{MeterId, Part};
 use crate::amount::Amount;
-use crate::plan::{Alone, Grant, Held, Place, Plan, settle_alone};
+use crate::plan::{Alone, Denial, Grant, Held, Place, Plan, settle_alone};
 use crate::store::memory::accounts::News;
 use crate::store::memory::holds::Linked;
 use crate::store::memory::sync::MutexGuard;
@@ -12,14 +12,16 @@ use crate::store::memory::{MemoryStore, Ops, Shard};
 use crate::store::table::Slot;
 use crate::time::Timestamp;
 
+/// Whether all of a plan passed; `None` if it has to go the long way.
+type Went = Option<Result<(), Box<Denial>>>;
+
 impl MemoryStore {
     /// Carries out a plan if it is as plain as that, and all that it names is known. Otherwise nothing is done.
     #[inline]
-    pub(in crate::store::memory) fn carry_out_alone(&self, plan: &Plan, now: Timestamp, grant: &mut Grant) -> bool {
-        let Some(alone) = plan.alone(now) else { return false };
-        match alone {
-            Alone::Take => self.take_alone(plan, now, grant).is_some(),
-            Alone::Settle(actual) => self.settle_alone(plan, actual, now, grant).is_some(),
+    pub(in crate::store::memory) fn carry_out_alone(&self, plan: &Plan, now: Timestamp, grant: &mut Grant) -> Went {
+        match plan.alone(now)? {
+            Alone::Take => self.take_alone(plan, now, grant),
+            Alone::Settle(actual) => self.settle_alone(plan, actual, now, grant).map(Ok),
         }
     }
 
@@ -44,7 +46,7 @@ impl MemoryStore {
     }
 
     #[inline]
-    fn take_alone(&self, plan: &Plan, now: Timestamp, grant: &mut Grant) -> Option<()> {
+    fn take_alone(&self, plan: &Plan, now: Timestamp, grant: &mut Grant) -> Went {
         let (number, slot, mut guard) = self.find_alone(plan.accounts.first()?)?;
         let mut ops = None;
         if let Some(hold) = &plan.hold {
@@ -62,7 +64,9 @@ impl MemoryStore {
             return None;
         }
         let mut open = std::mem::take(&mut look.open);
-        plan.take_alone(now, &mut open, &mut look, grant, &mut held)?;
+        if let Err(denial) = plan.take_alone(now, &mut open, &mut look, grant, &mut held)? {
+            return Some(Err(denial));
+        }
         look.open = open;
         if let (Some((hold, tag, mut ops)), Some(expires)) = (ops, grant.expires) {
             let part = holds.open(hold, slot, (now, expires), &held, plan.context.clone(), &mut look.root);
@@ -70,7 +74,7 @@ impl MemoryStore {
         }
         look.put();
         self.tell_due(number, &guard);
-        Some(())
+        Some(Ok(()))
     }
 
     /// Ends the only part of an operation, whose end nobody has to remember.
@@ -154,11 +158,12 @@ mod tests {
         let take = Take { account: 0, rule, ask: Ask::Exact(Amount::ONE), act: Act::Hold };
         let plan = |n| Plan::new(now).named(Subject::everyone()).of(OpId::at(now, n));
         let settle = Report::Settle { account: None, actual: SmallVec::new() };
-        let goes = |plan: &Plan| store.carry_out_alone(plan, now, &mut Grant::default());
+        let goes = |plan: &Plan| store.carry_out_alone(plan, now, &mut Grant::default()).is_some();
         assert!(!goes(&plan(0).take(take)), "nobody knows the account");
         assert!(store.apply(&plan(0).take(take), now).unwrap().is_saved());
         assert!(goes(&plan(1).take(take)));
         assert!(!goes(&plan(1).take(take)), "the operation holds something already");
+        assert!(goes(&plan(2).take(Take { ask: Ask::Exact(Amount::new(9)), ..take })), "a refusal is as plain");
         assert!(goes(&plan(1).report(settle.clone())));
         assert!(!goes(&plan(1).report(settle)), "nothing is held any more");
     }
