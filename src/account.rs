@@ -9,6 +9,7 @@ pub(crate) mod codec;
 mod hold;
 mod ledger;
 mod meter;
+mod rate;
 mod room;
 mod rule;
 
@@ -16,6 +17,7 @@ pub use hold::{Audit, Context, Entry, How, OnExpiry, Part};
 pub use ledger::{Kind, MeterRow, Row, RowEntry, UsageRow};
 pub use meter::{Counter, Meter};
 pub(crate) use meter::{Landed, Moved};
+pub(crate) use rate::Rate;
 pub use rule::{Act, Ask, Firm, Kernel, Rule, Short};
 
 use crate::time::Timestamp;

@@ -235,6 +235,7 @@ impl Limiter {
         self.give_back_of(state, mark, n, n, now);
     }
 
+    #[inline]
     fn give_back_of(&self, state: &mut State, mark: &Mark, held: Amount, n: Amount, now: Timestamp) {
         if let Kind::Meter { .. } = self.kind {
             if let Some(after) = meter::give_back(state, self.cap, self.length, mark.at, (held, n), now) {
@@ -267,6 +268,7 @@ impl Limiter {
     ///
     /// # Errors
     /// A sum that no amount can hold; nothing is changed then.
+    #[inline]
     pub fn settle(
         &self,
         state: &mut State,
@@ -508,6 +510,7 @@ impl Seen {
 }
 
 /// The count of the bucket that ends at the mark, if it is one of the two.
+#[inline]
 fn bucket_of<'a>(buckets: &'a mut Buckets, length: Length, mark: &Mark) -> Option<&'a mut Amount> {
     if mark.at > buckets.end {
         return None;

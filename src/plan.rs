@@ -31,6 +31,7 @@
 //! # Ok::<(), keyward::Error>(())
 //! ```
 
+mod alone;
 mod books;
 mod decide;
 mod report;
@@ -42,6 +43,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+pub(crate) use alone::{Alone, Held, Meters, settle_alone};
 pub use decide::decide;
 pub use state::{Answer, Changes, Counters, Due, LimitRecord, Loaded, State};
 pub use verdict::{Blocked, Claim, Denial, Effect, Grant, Taken, Verdict};

@@ -328,9 +328,7 @@ impl Meter {
             Counter::Tally { tally, .. } if tally.start == entry.mark => tally.settle(entry.amount, actual)?,
             Counter::Tally { .. } | Counter::Health(_) => return Ok(Landed::Elsewhere),
             Counter::Sliding { state, held, .. } | Counter::Leak { state, held, .. } => {
-                let rest = held.checked_sub(entry.amount).ok_or_else(|| unheld(entry))?;
-                limiter.settle(state, &mark, entry.amount, actual, now)?;
-                *held = rest;
+                settle_at_rate(&limiter, (state, held), entry, actual, now)?;
             }
             Counter::Rolling { slices, ring, held } => {
                 let rest = held.checked_sub(entry.amount).ok_or_else(|| unheld(entry))?;
@@ -450,6 +448,7 @@ impl Meter {
     }
 
     /// The limiter that a sliding or leaking meter counts by; one that refuses everything for any other.
+    #[inline]
     pub(super) fn limiter(&self) -> Limiter {
         match &self.counter {
             Counter::Sliding { length, .. } => Limiter::sliding(self.cap, *length),
@@ -472,7 +471,23 @@ impl Meter {
     }
 }
 
-fn add_held(held: Amount, amount: Amount, act: Act) -> Result<Amount, Error> {
+/// Ends what an entry holds in what is counted at a rate, and counts what was used instead.
+#[inline]
+pub(super) fn settle_at_rate(
+    limiter: &Limiter,
+    (state, held): (&mut State, &mut Amount),
+    entry: &Entry,
+    actual: Amount,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let rest = held.checked_sub(entry.amount).ok_or_else(|| unheld(entry))?;
+    limiter.settle(state, &Mark { at: entry.mark }, entry.amount, actual, now)?;
+    *held = rest;
+    Ok(())
+}
+
+#[inline]
+pub(super) fn add_held(held: Amount, amount: Amount, act: Act) -> Result<Amount, Error> {
     match act {
         Act::Hold => {
             held.checked_add(amount).ok_or_else(|| Error::invalid("held", amount, "a sum of at most 2^63 - 1"))

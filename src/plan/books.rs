@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::decide::{Desk, Stop, invalid, no_account};
+use super::alone::{booked, counts};
+use super::decide::{Desk, Stop, no_account};
 use super::{Effect, Loaded};
 use crate::account::{
-    Account, Audit, Context, Counter, Entry, Kernel, Kind, Landed, Meter, MeterId, MeterRow, Moved, Part, Row,
-    RowEntry, Rule, UsageRow,
+    Account, Audit, Context, Counter, Entry, Kind, Landed, Meter, MeterId, MeterRow, Moved, Part, Row, RowEntry, Rule,
+    UsageRow,
 };
 use crate::amount::{Amount, Cap};
 use crate::error::Error;
@@ -17,9 +18,7 @@ use crate::usage::Usage;
 impl Desk<'_> {
     /// The meter of a rule, brought to where it stands now; a fresh one if the account has none.
     pub(super) fn meter(&mut self, account: u16, rule: &Rule) -> Result<&mut Meter, Stop> {
-        if matches!(rule.kernel, Kernel::Leak { burst: Amount::ZERO, .. }) || rule.meter == MeterId::HEALTH {
-            return Err(invalid("rule", format!("{rule:?}"), "a burst of at least 1, and a meter that counts").into());
-        }
+        counts(rule)?;
         let (epoch, now) = (self.state.counters.epoch, self.now);
         let Some(loaded) = self.state.accounts.get_mut(usize::from(account)) else { return Err(no_account(account)) };
         let meters = &mut loaded.account.meters;
@@ -151,16 +150,12 @@ impl Desk<'_> {
         account: &Subject,
         meter: MeterId,
         held: Amount,
-        booked: Amount,
+        amount: Amount,
         landed: Landed,
     ) -> Effect {
         let loaded = self.state.accounts.iter().find(|loaded| loaded.subject == *account);
         let cap = loaded.and_then(|loaded| loaded.account.meter(meter)).map_or(Cap::Unlimited, |meter| meter.cap);
-        let spent = match landed {
-            Landed::Here(spent) => Some(spent),
-            Landed::Elsewhere => None,
-        };
-        Effect::Booked { meter, held, booked, spent, cap }
+        booked(meter, held, amount, landed, cap)
     }
 
     /// The row of what the plan says was used, which is written once, however many of its reports say so.

@@ -2,10 +2,9 @@
 
 use smallvec::SmallVec;
 
+use super::alone::{carried_out, refused};
 use super::report::Lookup;
-use super::{
-    Act, Blocked, Denial, Due, Effect, Firm, Grant, Loaded, Pick, Plan, Ready, Report, State, Take, Taken, Verdict,
-};
+use super::{Act, Blocked, Denial, Due, Effect, Firm, Grant, Loaded, Pick, Plan, Ready, Report, State, Take, Verdict};
 use crate::account::{Audit, Counter, Entry, How, Kind, MeterId, MeterRow, OnExpiry, Part, RowEntry};
 use crate::amount::{Amount, Cap};
 use crate::error::Error;
@@ -218,10 +217,7 @@ impl Desk<'_> {
                 return Err(invalid("hold", "none", "the operation under which it is held").into());
             }
             let (now, expiries) = (self.now, self.account(take.account)?.expiries());
-            let short = self.meter(take.account, &take.rule)?.short(&take.rule, take.ask, now, expiries);
-            if let Some(short) = short.filter(|_| take.rule.firm == Firm::Hard) {
-                blocked.push(Blocked { account: take.account, meter, short });
-            }
+            blocked.extend(refused(self.meter(take.account, &take.rule)?, take, now, expiries));
         }
         Ok(())
     }
@@ -290,28 +286,23 @@ impl Desk<'_> {
     }
 
     fn take(&mut self, take: &Take, expires: Timestamp, grant: &mut Grant) -> Result<(), Stop> {
-        let (now, rule, amount) = (self.now, &take.rule, take.ask.amount());
-        let meter = self.meter(take.account, rule)?;
-        let mark = meter.take(rule, amount, take.act, now)?;
-        let (epoch, audit) = (meter.epoch(), meter.audit);
-        let (remaining, window_end) = meter.left(rule, now);
-        let over = if remaining == Some(Amount::ZERO) { meter.over(now) } else { Amount::ZERO };
+        let now = self.now;
+        let (taken, entry) = carried_out(self.meter(take.account, &take.rule)?, take, now)?;
         self.touched(take.account);
-        let taken = Taken { account: take.account, meter: rule.meter, amount, remaining, window_end, over };
         grant.taken.push(taken);
         match take.act {
             Act::Hold => {
                 grant.expires = Some(expires);
-                let entry = Entry { meter: rule.meter, epoch, mark, amount, on_expiry: rule.on_expiry, audit };
                 self.hold(take.account, entry, expires)
             }
             Act::Charge => {
                 let subject = self.account_subject(take.account)?;
+                let Entry { meter, epoch, mark, amount, audit, .. } = entry;
                 if audit == Audit::Rows && !amount.is_zero() {
                     let row = MeterRow {
                         kind: Kind::Charge,
                         account: subject,
-                        meter: rule.meter,
+                        meter,
                         window: mark,
                         epoch,
                         sequence: 0,

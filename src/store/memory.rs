@@ -50,7 +50,7 @@ use super::{Filter, PartKey, PartsOf, Store, Total};
 use crate::account::{Account, Part, Row};
 use crate::error::{Error, StoreError};
 use crate::id::{LimitId, Subject};
-use crate::plan::{Counters, Due, LimitRecord, Plan, Report, State, Verdict};
+use crate::plan::{Counters, Due, Grant, LimitRecord, Plan, Report, State, Verdict};
 use crate::time::Timestamp;
 
 /// A store in memory. See the [module](self).
@@ -263,7 +263,12 @@ impl std::fmt::Debug for MemoryStore {
 
 impl Store for MemoryStore {
     fn apply(&self, plan: &Plan, now: Timestamp) -> Result<Verdict, StoreError> {
-        self.carry_out(plan, now, Due::MOST, &mut 0)
+        let mut grant = Grant::default();
+        match self.carry_out_alone(plan, now, &mut grant) {
+            Some(Ok(())) => Ok(Verdict::Granted(grant)),
+            Some(Err(denial)) => Ok(Verdict::Denied(*denial)),
+            None => self.carry_out(plan, now, Due::MOST, &mut 0),
+        }
     }
 
     fn sweep(&self, now: Timestamp, most: usize) -> Result<usize, StoreError> {

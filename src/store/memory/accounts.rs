@@ -4,8 +4,9 @@ use smallvec::SmallVec;
 
 use super::holds::Holds;
 use super::pack::{self, Fixed, Layouts, Runs, Shelf, Words};
-use crate::account::{Account, Meter};
+use crate::account::{Account, Meter, MeterId, Rate};
 use crate::amount::Amount;
+use crate::plan::Meters;
 use crate::store::table::{Slot, Table};
 use crate::time::Timestamp;
 
@@ -63,6 +64,124 @@ impl Beside {
     }
 }
 
+/// An account where it lies, of which single meters are looked at.
+pub(super) struct Look<'a> {
+    fixed: &'a [Fixed],
+    words: &'a mut [Words],
+    beside: &'a mut u32,
+    besides: &'a mut Shelf<Beside>,
+    /// Everything but its meters.
+    pub(super) open: Account,
+    /// The first of its open parts.
+    pub(super) root: u32,
+    /// Which meters are in `news`, a bit for each place.
+    seen: u64,
+    news: &'a mut News,
+}
+
+/// What single meters have counted now.
+pub(super) type News = SmallVec<[New; 8]>;
+
+pub(super) struct New {
+    place: usize,
+    words: Words,
+    held: Amount,
+}
+
+impl Meters for Look<'_> {
+    #[inline]
+    fn rate<R>(&mut self, id: MeterId, change: impl FnOnce(&mut Rate) -> Option<R>) -> Option<R> {
+        let (place, fixed, held) = self.find(id)?;
+        let mut rate = fixed.rate(*self.words.get(place)?, held)?;
+        let done = change(&mut rate)?;
+        self.keep(place, rate.state.parts(), rate.held);
+        Some(done)
+    }
+
+    fn with<R>(&mut self, id: MeterId, change: impl FnOnce(&mut Meter) -> Option<R>) -> Option<R> {
+        let (place, fixed, held) = self.find(id)?;
+        let mut meter = fixed.meter(*self.words.get(place)?, held);
+        let done = change(&mut meter)?;
+        if !fixed.is_of(&meter) {
+            return None;
+        }
+        self.keep(place, pack::words(&meter.counter), meter.held());
+        Some(done)
+    }
+}
+
+impl<'a> Look<'a> {
+    /// A meter that has not been changed yet: its place, and what it holds.
+    #[inline]
+    fn find(&self, id: MeterId) -> Option<(usize, &'a Fixed, Amount)> {
+        let place = self.fixed.iter().position(|fixed| fixed.is(id))?;
+        if self.seen & Self::bit(place)? != 0 {
+            return None;
+        }
+        let beside = if *self.beside == NONE { None } else { self.besides.get(*self.beside) };
+        let held = beside.and_then(|beside| beside.held.get(place)).copied().unwrap_or_default();
+        Some((place, self.fixed.get(place)?, held))
+    }
+
+    #[inline]
+    fn keep(&mut self, place: usize, words: Words, held: Amount) {
+        self.seen |= Self::bit(place).unwrap_or_default();
+        self.news.push(New { place, words, held });
+    }
+
+    #[inline]
+    fn bit(place: usize) -> Option<u64> {
+        1_u64.checked_shl(u32::try_from(place).ok()?)
+    }
+}
+
+impl Look<'_> {
+    /// Writes what was kept of single meters, and everything else.
+    #[inline]
+    pub(super) fn put(&mut self) {
+        let Self { fixed, words, beside: number, besides, open, root, news, seen: _ } = self;
+        for New { place, words: new, held: _ } in news.iter() {
+            if let Some(words) = words.get_mut(*place) {
+                *words = *new;
+            }
+        }
+        let Account { meters: _, open, earliest, latest } = open;
+        if **number == NONE {
+            let closed = (*open, *root, *earliest, *latest) == (0, Holds::NONE, Timestamp::MAX, Timestamp::MIN);
+            if closed && news.iter().all(|new| new.held.is_zero()) {
+                return;
+            }
+            **number = besides.take();
+        }
+        let Some(beside) = besides.get_mut(**number) else { return };
+        (beside.open, beside.earliest, beside.latest, beside.root) = (*open, *earliest, *latest, *root);
+        let held = &mut beside.held;
+        while held.len() < fixed.len() {
+            held.push(Amount::ZERO);
+        }
+        let held = held.as_mut_slice();
+        for New { place, words: _, held: new } in news.iter() {
+            if let Some(held) = held.get_mut(*place) {
+                *held = *new;
+            }
+        }
+        if *open == 0 && beside.says_nothing() {
+            besides.clear(**number);
+            **number = NONE;
+        }
+    }
+}
+
+impl Shelf<Beside> {
+    fn clear(&mut self, number: u32) {
+        if let Some(Beside { held, earliest, latest, open, root }) = self.get_mut(number) {
+            held.clear();
+            (*earliest, *latest, *open, *root) = (Timestamp::MAX, Timestamp::MIN, 0, Holds::NONE);
+        }
+        self.give_back(number);
+    }
+}
+
 fn number(words: Words) -> u32 {
     let [number, _, _] = words;
     u32::try_from(number).unwrap_or(NONE)
@@ -114,11 +233,7 @@ impl Accounts {
     }
 
     fn clear_beside(&mut self, beside: u32) {
-        if let Some(Beside { held, earliest, latest, open, root }) = self.besides.get_mut(beside) {
-            held.clear();
-            (*earliest, *latest, *open, *root) = (Timestamp::MAX, Timestamp::MIN, 0, Holds::NONE);
-        }
-        self.besides.give_back(beside);
+        self.besides.clear(beside);
     }
 
     /// Writes what is in an account over another one, whose memory is used again.
@@ -187,6 +302,24 @@ impl Accounts {
         if let Some(place) = self.table.get_mut(slot).filter(|_| record != before) {
             *place = record;
         }
+    }
+
+    /// An account where it lies, unless it is kept as it is. Nothing is changed before [`Look::put`].
+    #[inline]
+    pub(super) fn look<'a>(&'a mut self, slot: Slot, news: &'a mut News) -> Option<Look<'a>> {
+        let Self { table, layouts, runs, besides, .. } = self;
+        let Record { layout, beside, words } = table.get_mut(slot).filter(|record| record.layout != NONE)?;
+        let fixed = layouts.get(*layout);
+        let words = match runs.get_mut(fixed.len()).filter(|_| fixed.len() > 1) {
+            Some(runs) => runs.get_mut(number(*words)),
+            None => std::slice::from_mut(words),
+        };
+        let (mut open, mut root) = (Account::default(), Holds::NONE);
+        if *beside != NONE {
+            let it = besides.get(*beside)?;
+            (open.open, open.earliest, open.latest, root) = (it.open, it.earliest, it.latest, it.root);
+        }
+        Some(Look { fixed, words, beside, besides, open, root, seen: 0, news })
     }
 
     /// Finds room for these meters, if it is not the room that they have.

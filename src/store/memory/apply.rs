@@ -1,5 +1,7 @@
 //! Carries out a plan: finds and locks what it names, loads, decides, and saves.
 
+mod alone;
+
 use std::cell::Cell;
 
 use smallvec::SmallVec;

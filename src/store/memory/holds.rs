@@ -9,6 +9,7 @@ use super::heap::{self, Links, NONE, Nodes};
 use crate::account::{Audit, Context, Entry, MeterId, OnExpiry, Part};
 use crate::amount::Amount;
 use crate::id::{OpId, Subject};
+use crate::plan;
 use crate::store::table::Slot;
 use crate::time::Timestamp;
 
@@ -88,6 +89,17 @@ struct Small {
     epoch: u32,
 }
 
+impl Small {
+    /// The entry, whose flags are the lowest of these.
+    #[inline]
+    fn entry(self, flags: u64) -> Entry {
+        let Self { mark, amount, meter, epoch } = self;
+        let on_expiry = if flags & 2 == 0 { OnExpiry::Release } else { OnExpiry::Charge };
+        let audit = if flags & 1 == 0 { Audit::None } else { Audit::Rows };
+        Entry { meter, epoch, mark, amount, on_expiry, audit }
+    }
+}
+
 impl Entries {
     /// These, in memory that may have been used before.
     fn new(entries: &[Entry], mut few: Smalls) -> Self {
@@ -112,10 +124,8 @@ impl Entries {
         match self {
             Self::Few { flags, few } => {
                 let mut flags = *flags;
-                for Small { mark, amount, meter, epoch } in few.iter().copied() {
-                    let on_expiry = if flags & 2 == 0 { OnExpiry::Release } else { OnExpiry::Charge };
-                    let audit = if flags & 1 == 0 { Audit::None } else { Audit::Rows };
-                    entries.push(Entry { meter, epoch, mark, amount, on_expiry, audit });
+                for small in few.iter().copied() {
+                    entries.push(small.entry(flags));
                     flags >>= 2;
                 }
             }
@@ -154,6 +164,46 @@ impl Holds {
             account,
             sequence: *sequence,
         };
+        self.hang(held, root)
+    }
+
+    /// Keeps the first part of an operation in the account in this slot. Returns its number.
+    #[inline]
+    pub(super) fn open(
+        &mut self,
+        op: &OpId,
+        account: Slot,
+        (taken, expires): (Timestamp, Timestamp),
+        entries: &[Entry],
+        context: Option<Arc<Context>>,
+        root: &mut u32,
+    ) -> u32 {
+        let (op, entries, links) = (Op::new(op), self.entries(entries), [Links::NONE; 2]);
+        self.hang(Held { op, expires, taken, context, entries, links, account, sequence: 0 }, root)
+    }
+
+    /// The sequence of a part, and what it holds, if it is this operation's, in the account in this slot, and has not
+    /// expired; unless it holds a lot.
+    #[inline]
+    pub(super) fn opened(
+        &self,
+        number: u32,
+        op: &OpId,
+        account: Slot,
+        now: Timestamp,
+        entries: &mut plan::Held,
+    ) -> Option<u16> {
+        let held = self.get(number).filter(|held| held.account == account && held.expires > now && held.op.is(op))?;
+        let Entries::Few { flags, few } = &held.entries else { return None };
+        let mut flags = *flags;
+        for small in few {
+            entries.push(small.entry(flags));
+            flags >>= 2;
+        }
+        Some(held.sequence)
+    }
+
+    fn hang(&mut self, held: Held, root: &mut u32) -> u32 {
         let number = self.place(held);
         let first = self.root;
         self.root = heap::insert(&mut Heap::<SHARD>(self), first, number);

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use smallvec::SmallVec;
 
-use crate::account::{Audit, Counter, Meter, MeterId};
+use crate::account::{Audit, Counter, Meter, MeterId, Rate};
 use crate::amount::{Amount, Cap};
 use crate::budget::Tally;
 use crate::limiter::State;
@@ -48,6 +48,38 @@ impl Fixed {
         };
         let (id, generation, epoch, claimed, cap, audit) = (*id, *generation, *epoch, *claimed, *cap, *audit);
         Some(Self { id, generation, epoch, claimed, audit, cap, kind })
+    }
+
+    #[inline]
+    pub(super) fn is(&self, id: MeterId) -> bool {
+        self.id == id
+    }
+
+    /// Whether it is the same for this meter.
+    #[inline]
+    pub(super) fn is_of(&self, meter: &Meter) -> bool {
+        let Meter { id, generation, epoch, claimed, cap, audit, counter } = meter;
+        let kind = match (counter, self.kind) {
+            (Counter::Tally { .. }, Kind::Tally) => true,
+            (Counter::Sliding { length, .. }, Kind::Sliding(known)) => *length == known,
+            (Counter::Leak { length, burst, .. }, Kind::Leak(known, most)) => (*length, *burst) == (known, most),
+            _ => false,
+        };
+        kind && (self.id, self.generation, self.epoch) == (*id, *generation, *epoch)
+            && (self.claimed, self.audit, self.cap) == (*claimed, *audit, *cap)
+    }
+
+    /// The meter, if it counts at a rate.
+    #[inline]
+    pub(super) fn rate(&self, words: Words, held: Amount) -> Option<Rate> {
+        let Self { id, generation, epoch, claimed: _, audit, cap, kind } = *self;
+        let (length, burst) = match kind {
+            Kind::Tally => return None,
+            Kind::Sliding(length) => (length, None),
+            Kind::Leak(length, burst) => (length, Some(burst)),
+        };
+        let state = State::from_parts(words).ok()?;
+        Some(Rate { id, generation, epoch, audit, cap, length, burst, state, held })
     }
 
     #[inline]
