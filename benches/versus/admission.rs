@@ -37,9 +37,9 @@ pub fn rows(bench: &Bench, rows: &mut Vec<Row>) {
         if bench.wants(allocations) {
             let peers = heap::asked(|| assert!(limitador.reserve_and_commit(&visits[0])));
             let settle = ours.settle(&visits);
-            assert_eq!(settle(0, 8), 8);
+            assert_eq!(settle(0, 2_000), 2_000);
             // The plans are made once for a walk, which asks for no memory then.
-            let asked = heap::asked(|| assert_eq!(settle(8, 1_000), 1_000)) / 1_000.0;
+            let asked = heap::asked(|| assert_eq!(settle(2_000, 1_000), 1_000)) / 1_000.0;
             rows.push(row(allocations, "limitador 0.14, reserve and commit", 0.0, (asked, peers)));
         }
     }
