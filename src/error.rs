@@ -121,6 +121,22 @@ impl Error {
         }
     }
 
+    /// The same error under another field name: `limit.amount` with `limit` renamed to `limits[2]` is `limits[2].amount`.
+    /// A field that does not begin with `from` is put inside `to`.
+    #[must_use]
+    pub fn renamed(mut self, from: &str, to: &str) -> Self {
+        match &mut *self.0 {
+            Kind::Invalid { field, .. } | Kind::Conflict { field, .. } => {
+                *field = Cow::Owned(match field.strip_prefix(from) {
+                    Some(rest) if rest.is_empty() || rest.starts_with(['.', '[']) => format!("{to}{rest}"),
+                    _ => format!("{to}.{field}"),
+                });
+            }
+            Kind::Store(_) => {}
+        }
+        self
+    }
+
     /// The same error under a longer field name: `amount` inside `limits[2]` is `limits[2].amount`.
     #[must_use]
     pub fn within(mut self, outer: &str) -> Self {

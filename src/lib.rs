@@ -19,6 +19,7 @@ pub mod price;
 pub mod quota;
 pub mod store;
 pub mod system;
+pub mod terms;
 pub mod time;
 pub mod upstream;
 pub mod usage;

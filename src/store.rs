@@ -102,6 +102,7 @@ mod asynchronous;
 mod codec;
 mod ledger;
 pub mod memory;
+mod replan;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub(crate) mod table;
@@ -109,6 +110,7 @@ pub(crate) mod table;
 pub use asynchronous::{AsyncStore, Blocking, Boxed, DynAsyncStore, Ready, block_on};
 pub use ledger::{Filter, Mismatch, Sum, Total, sums, verify};
 pub use memory::MemoryStore;
+pub use replan::apply_at;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore, Synchronous};
 
