@@ -51,7 +51,7 @@ pub use verdict::{Blocked, Claim, Denial, Effect, Grant, Taken, Verdict};
 pub use crate::account::{Act, Ask, Firm, Kernel, Rule, Short};
 use crate::account::{Context, MeterId, Part};
 use crate::amount::Amount;
-use crate::id::{LimitId, OpId, Subject};
+use crate::id::{KeyId, LimitId, OpId, Subject};
 use crate::pool;
 use crate::quota::Patch;
 use crate::time::{Length, Timestamp};
@@ -91,6 +91,8 @@ pub struct Alternative {
     pub ready: SmallVec<[Ready; 2]>,
     /// What is taken if this alternative is.
     pub takes: SmallVec<[Take; 4]>,
+    /// The upstream key that the ledger names if this alternative is taken, in the plan's context.
+    pub key: Option<KeyId>,
 }
 
 /// Alternatives of which the first that passes is taken: at most [`Pick::MOST`].

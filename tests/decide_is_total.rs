@@ -190,6 +190,7 @@ fn pick() -> BoxedStrategy<Pick> {
     let alternative = (vec(ready, 0..2), vec(take(), 0..2)).prop_map(|(ready, takes)| Alternative {
         ready: ready.into_iter().collect(),
         takes: takes.into_iter().collect(),
+        key: None,
     });
     prop_oneof![9 => vec(alternative.clone(), 0..3), 1 => vec(alternative, 9..10)]
         .prop_map(|alternatives| Pick { alternatives })

@@ -642,6 +642,25 @@ mod found {
         assert_eq!(rows.iter().map(|row| (row.kind, row.usage.tokens)).collect::<Vec<_>>(), [(Kind::Expire, Some(2))]);
     }
 
+    /// Which of eight keys a call went out with is known only once it is decided. A call that was not heard of again was
+    /// charged, and its row named no key.
+    #[test]
+    fn the_row_of_an_expiry_names_the_key_that_was_picked() {
+        let world = World::default();
+        let way = |name: &str, account| {
+            let limit = if name == "k1" { 5 } else { 100 };
+            let takes = [hold(account, budget(1, limit, ALWAYS), 10)].into_iter().collect();
+            Alternative { takes, key: Some(name.parse().unwrap()), ..Alternative::default() }
+        };
+        let pick = Pick { alternatives: vec![way("k1", 0), way("k2", 1)] };
+        let plan = Plan::new(at(0)).named(key("k1")).named(key("k2")).of(host("a")).pick(pick);
+        world.grant(Plan { context: context(Usage::new().tokens(7)), ..plan }, 0);
+        world.is_proved(10_000);
+        let rows = world.usage_rows();
+        let keys = rows.iter().map(|row| row.context.as_ref().unwrap().key.as_ref().map(ToString::to_string));
+        assert_eq!(keys.collect::<Vec<_>>(), [Some("k2".to_owned())]);
+    }
+
     /// A settle of a call that held nothing was sent again after its answer was lost, and its usage was booked twice.
     #[test]
     fn usage_without_any_limit_is_booked_once() {

@@ -14,6 +14,7 @@ fn way(account: u16) -> Alternative {
     Alternative {
         ready: [ready].into_iter().collect(),
         takes: [hold(account, lifetime(1, 100), 1)].into_iter().collect(),
+        key: None,
     }
 }
 

@@ -169,7 +169,7 @@ pub(super) fn carried_out(meter: &mut Meter, take: &Take, now: Timestamp) -> Res
     let (epoch, audit) = (meter.epoch(), meter.audit);
     let (remaining, window_end) = meter.left(rule, now);
     let over = if remaining == Some(Amount::ZERO) { meter.over(now) } else { Amount::ZERO };
-    let taken = Taken { account, meter: rule.meter, amount, remaining, window_end, over };
+    let taken = Taken { account, meter: rule.meter, amount, remaining, window_end, over, epoch, mark };
     Ok((taken, Entry { meter: rule.meter, epoch, mark, amount, on_expiry: rule.on_expiry, audit }))
 }
 
@@ -184,8 +184,9 @@ fn at_rate(rate: &mut Rate, take: &Take, now: Timestamp) -> Option<(Taken, Entry
     let mark = passed.mark.at;
     // Where it is counted in a bucket, that is the open one now; and what has passed is not over.
     let window_end = if rate.burst.is_none() { Some(mark) } else { None };
-    let taken = Taken { account, meter, amount, remaining: passed.remaining, window_end, over: Amount::ZERO };
     let (epoch, on_expiry, audit) = (rate.epoch, take.rule.on_expiry, rate.audit);
+    let (remaining, over) = (passed.remaining, Amount::ZERO);
+    let taken = Taken { account, meter, amount, remaining, window_end, over, epoch, mark };
     Some((taken, Entry { meter, epoch, mark, amount, on_expiry, audit }))
 }
 

@@ -1,11 +1,13 @@
 //! The one place where a decision is made.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use super::alone::{carried_out, refused};
 use super::report::Lookup;
 use super::{Act, Blocked, Denial, Due, Effect, Firm, Grant, Loaded, Pick, Plan, Ready, Report, State, Take, Verdict};
-use crate::account::{Audit, Counter, Entry, How, Kind, MeterId, MeterRow, OnExpiry, Part, RowEntry};
+use crate::account::{Audit, Context, Counter, Entry, How, Kind, MeterId, MeterRow, OnExpiry, Part, RowEntry};
 use crate::amount::{Amount, Cap};
 use crate::error::Error;
 use crate::id::OpId;
@@ -16,7 +18,8 @@ use crate::time::{Timestamp, When};
 /// Everything that the plan reports is booked first, whatever becomes of the rest. A hold that has expired by `now` ends
 /// before anything is asked of its account, as far as it was loaded. See [`State`] for what a store saves then.
 pub fn decide(plan: &Plan, state: &mut State, now: Timestamp) -> Verdict {
-    let mut desk = Desk { plan, state, now, changed: false, told: false };
+    let context = plan.context.clone();
+    let mut desk = Desk { plan, state, now, context, changed: false, told: false };
     desk.run().unwrap_or_else(|stop| match stop {
         Stop::Verdict(verdict) => *verdict,
         Stop::Error(error) => error.into(),
@@ -46,6 +49,8 @@ pub(super) struct Desk<'a> {
     pub(super) plan: &'a Plan,
     pub(super) state: &'a mut State,
     pub(super) now: Timestamp,
+    /// What the ledger is told of the call: the plan's, with the key that was picked.
+    pub(super) context: Option<Arc<Context>>,
     /// Whether anything was carried out that an answer must be remembered for.
     pub(super) changed: bool,
     /// Whether the ledger was told what the plan says was used.
@@ -247,6 +252,7 @@ impl Desk<'_> {
     fn carry_out(&mut self, grant: &mut Grant) -> Result<(), Stop> {
         let plan = self.plan;
         let expires = self.now.saturating_add(plan.life);
+        self.name_the_key(&grant.picked);
         for take in &plan.takes {
             self.take(take, expires, grant)?;
         }
@@ -266,6 +272,15 @@ impl Desk<'_> {
         Ok(())
     }
 
+    /// The context that the ledger is told, with the key that was picked.
+    fn name_the_key(&mut self, picked: &[u8]) {
+        let picked = self.plan.picks.iter().zip(picked);
+        let key = picked.filter_map(|(pick, at)| pick.alternatives.get(usize::from(*at))?.key.as_ref()).next_back();
+        if let (Some(key), Some(context)) = (key, &self.plan.context) {
+            self.context = Some(Arc::new(Context { key: Some(key.clone()), ..Context::clone(context) }));
+        }
+    }
+
     /// A charge is told to the ledger whatever limits there are, unless a report has told of it.
     fn tell_the_charge(&mut self, grant: &Grant) {
         let plan = self.plan;
@@ -279,7 +294,7 @@ impl Desk<'_> {
         let charged = takes.any(|take| take.act == Act::Charge);
         let counted_by_none = grant.expires.is_none() && !plan.reports.iter().any(of_a_hold);
         if (charged || counted_by_none) && !plan.reports.iter().any(told) {
-            let (op, context) = (plan.op.clone(), plan.context.clone());
+            let (op, context) = (plan.op.clone(), self.context.clone());
             self.usage_row(Kind::Charge, self.now, op, context, used.usage.clone(), None);
             self.changed = true;
         }
@@ -350,7 +365,7 @@ impl Desk<'_> {
 
     /// One of the operation's open parts tells the ledger what the call is now: one that will be charged, if there is one.
     fn tell_the_context(&mut self) {
-        let Some(context) = &self.plan.context else { return };
+        let Some(context) = self.context.clone() else { return };
         let parts = &self.state.parts;
         let told = |part: &Part| part.context.is_some() && part.charges();
         if parts.iter().any(|part| told(part) && matches!(part.end, Some((How::Expired, _)))) {
@@ -363,7 +378,7 @@ impl Desk<'_> {
                 part.clone_from(changed);
             }
             let other = !part.charges() && changes.iter().any(|other| other.is_open() && other.charges());
-            part.context = Some(context.clone()).filter(|_| !other);
+            part.context = Some(Arc::clone(&context)).filter(|_| !other);
             self.save_part(part);
             if !other {
                 return;
@@ -373,7 +388,7 @@ impl Desk<'_> {
         let place = parts.iter().position(|part| part.is_open() && part.charges());
         let place = place.or_else(|| parts.iter().position(Part::is_open));
         if let Some(part) = place.and_then(|place| parts.get_mut(place)) {
-            part.context = Some(context.clone());
+            part.context = Some(context);
         }
     }
 

@@ -119,6 +119,11 @@ pub struct Taken {
     pub window_end: Option<Timestamp>,
     /// How far it lies above the limit, where a soft one let it pass.
     pub over: Amount,
+    /// The meter's epoch: with the mark, what an [`Entry`](crate::account::Entry) of the hold is made of, for a caller who
+    /// settles when a store has forgotten it.
+    pub epoch: u32,
+    /// Where in the meter it counts: the window it was taken in, or the instant.
+    pub mark: Timestamp,
 }
 
 /// What was refused, by what, and when it can pass.

@@ -89,13 +89,15 @@ impl LimitRecord {
 
 impl Writer<'_> {
     fn taken(&mut self, taken: &Taken) {
-        let Taken { account, meter, amount, remaining, window_end, over } = *taken;
+        let Taken { account, meter, amount, remaining, window_end, over, epoch, mark } = *taken;
         self.number(account.into());
         self.number(meter.0.into());
         self.amount(amount);
         self.option(remaining.as_ref(), |to, amount| to.amount(*amount));
         self.option(window_end.as_ref(), |to, at| to.instant(*at));
         self.amount(over);
+        self.number(epoch.into());
+        self.instant(mark);
     }
 
     fn effect(&mut self, effect: &Effect) {
@@ -172,6 +174,8 @@ impl Reader<'_> {
             remaining: self.option(Self::amount)?,
             window_end: self.option(Self::instant)?,
             over: self.amount()?,
+            epoch: self.small()?,
+            mark: self.instant()?,
         })
     }
 
@@ -271,6 +275,8 @@ mod tests {
             remaining: None,
             window_end: Some(Timestamp::EPOCH),
             over: Amount::new(1),
+            epoch: 3,
+            mark: Timestamp::from_micros(-7),
         };
         let grant = Grant {
             picked: SmallVec::from_slice(&[0, 7, 255]),

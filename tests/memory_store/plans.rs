@@ -126,7 +126,7 @@ fn report(accounts: u16, now: i64) -> impl Strategy<Value = Report> {
 fn pick(accounts: u16, now: i64) -> impl Strategy<Value = Pick> {
     let ready = (0..accounts).prop_map(|account| Ready { account, probe: seconds(10), firm: Firm::Hard });
     let alternative = (prop::collection::vec(ready, 0..2), prop::collection::vec(take(accounts, now), 0..2))
-        .prop_map(|(ready, takes)| Alternative { ready: ready.into(), takes: takes.into() });
+        .prop_map(|(ready, takes)| Alternative { ready: ready.into(), takes: takes.into(), key: None });
     prop::collection::vec(alternative, 1..3).prop_map(|alternatives| Pick { alternatives })
 }
 

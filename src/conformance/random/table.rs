@@ -131,7 +131,7 @@ impl Table<'_> {
                     let firm = if self.dice.once_in(4) { Firm::Soft } else { Firm::Hard };
                     let ready = Ready { account, probe: Length::MINUTE, firm };
                     let takes = [self.take(account, 2)].into_iter().collect();
-                    Alternative { ready: [ready].into_iter().collect(), takes }
+                    Alternative { ready: [ready].into_iter().collect(), takes, key: None }
                 })
                 .collect();
             plan = plan.pick(Pick { alternatives });
