@@ -103,6 +103,7 @@ mod codec;
 mod ledger;
 pub mod memory;
 mod replan;
+mod shared;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub(crate) mod table;
