@@ -31,9 +31,9 @@
 //! # Ok::<(), keyward::Error>(())
 //! ```
 
-mod alone;
 mod books;
 mod decide;
+mod plain;
 mod report;
 mod state;
 mod verdict;
@@ -43,8 +43,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-pub(crate) use alone::{Alone, Held, Meters, settle_alone};
 pub use decide::decide;
+pub(crate) use plain::{Done, Meters, Plain, Said, end_plainly};
 pub use state::{Answer, Changes, Counters, Due, LimitRecord, Loaded, State};
 pub use verdict::{Blocked, Claim, Denial, Effect, Grant, Taken, Verdict};
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::alone::{booked, counts};
 use super::decide::{Desk, Stop, no_account};
+use super::plain::{booked, counts};
 use super::{Effect, Loaded};
 use crate::account::{
     Account, Audit, Context, Counter, Entry, Kind, Landed, Meter, MeterId, MeterRow, Moved, Part, Row, RowEntry, Rule,

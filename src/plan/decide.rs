@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::alone::{carried_out, refused};
+use super::plain::{carried_out, refused};
 use super::report::Lookup;
 use super::{Act, Blocked, Denial, Due, Effect, Firm, Grant, Loaded, Pick, Plan, Ready, Report, State, Take, Verdict};
 use crate::account::{Audit, Counter, Entry, How, Kind, MeterId, MeterRow, OnExpiry, Part, RowEntry};

@@ -4,11 +4,12 @@ use smallvec::SmallVec;
 
 use super::holds::Holds;
 use super::pack::{self, Fixed, Layouts, Runs, Shelf, Words};
-use crate::account::{Account, Meter, MeterId, Rate};
+use crate::account::{Account, Counter, Meter, MeterId, Rate};
 use crate::amount::Amount;
 use crate::plan::Meters;
+use crate::pool::Health;
 use crate::store::table::{Slot, Table};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, When};
 
 /// Accounts by name. See the [module](self).
 #[derive(Debug, Default)]
@@ -64,110 +65,257 @@ impl Beside {
     }
 }
 
-/// An account where it lies, of which single meters are looked at.
-pub(super) struct Look<'a> {
-    fixed: &'a [Fixed],
-    words: &'a mut [Words],
-    beside: &'a mut u32,
-    besides: &'a mut Shelf<Beside>,
-    /// Everything but its meters.
-    pub(super) open: Account,
-    /// The first of its open parts.
-    pub(super) root: u32,
-    /// Which meters are in `news`, a bit for each place.
-    seen: u64,
+/// Accounts where they lie, of which single meters are looked at. Nothing is changed before [`Accounts::put`].
+pub(super) struct Looks<'a> {
+    looks: SmallVec<[Look<'a>; 8]>,
     news: &'a mut News,
 }
 
-/// What single meters have counted now.
-pub(super) type News = SmallVec<[New; 8]>;
+struct Look<'a> {
+    kept: Kept<'a>,
+    held: &'a [Amount],
+    expiries: (Timestamp, Timestamp),
+    /// Which meters are in `news`, a bit for each place.
+    seen: u64,
+}
 
-pub(super) struct New {
-    place: usize,
-    words: Words,
+enum Kept<'a> {
+    Packed(&'a [Fixed], &'a [Words]),
+    Whole(&'a [Meter]),
+}
+
+/// What single meters have counted now.
+#[derive(Default)]
+pub(super) struct News {
+    all: SmallVec<[New; 8]>,
+    wholes: SmallVec<[Meter; 1]>,
+}
+
+struct New {
+    account: u16,
+    place: u16,
+    what: What,
     held: Amount,
 }
 
-impl Meters for Look<'_> {
+enum What {
+    Words(Words),
+    /// Which of the whole meters.
+    Whole(usize),
+}
+
+impl Meters for Looks<'_> {
     #[inline]
-    fn rate<R>(&mut self, id: MeterId, change: impl FnOnce(&mut Rate) -> Option<R>) -> Option<R> {
-        let (place, fixed, held) = self.find(id)?;
-        let mut rate = fixed.rate(*self.words.get(place)?, held)?;
+    fn rate<R>(&mut self, account: u16, id: MeterId, change: impl FnOnce(&mut Rate) -> Option<R>) -> Option<R> {
+        let look = self.looks.get(usize::from(account))?;
+        let Kept::Packed(fixed, words) = look.kept else { return None };
+        let (place, held) = look.find(fixed.iter().position(|fixed| fixed.is(id))?)?;
+        let mut rate = fixed.get(place)?.rate(*words.get(place)?, held)?;
         let done = change(&mut rate)?;
-        self.keep(place, rate.state.parts(), rate.held);
+        self.keep(account, place, What::Words(rate.state.parts()), rate.held)?;
         Some(done)
     }
 
-    fn with<R>(&mut self, id: MeterId, change: impl FnOnce(&mut Meter) -> Option<R>) -> Option<R> {
-        let (place, fixed, held) = self.find(id)?;
-        let mut meter = fixed.meter(*self.words.get(place)?, held);
-        let done = change(&mut meter)?;
-        if !fixed.is_of(&meter) {
-            return None;
+    #[inline]
+    fn with<R>(&mut self, account: u16, id: MeterId, change: impl FnOnce(&mut Meter) -> Option<R>) -> Option<R> {
+        let look = self.looks.get(usize::from(account))?;
+        match look.kept {
+            Kept::Packed(fixed, words) => {
+                let (place, held) = look.find(fixed.iter().position(|fixed| fixed.is(id))?)?;
+                let fixed = fixed.get(place)?;
+                let mut meter = fixed.meter(*words.get(place)?, held);
+                let done = change(&mut meter)?;
+                if !fixed.is_of(&meter) {
+                    return None;
+                }
+                self.keep(account, place, What::Words(pack::words(&meter.counter)), meter.held())?;
+                Some(done)
+            }
+            Kept::Whole(meters) => {
+                let (place, _) = look.find(meters.iter().position(|meter| meter.id == id)?)?;
+                let mut meter = meters.get(place)?.clone();
+                let done = change(&mut meter)?;
+                let (held, whole) = (meter.held(), self.news.wholes.len());
+                self.news.wholes.push(meter);
+                self.keep(account, place, What::Whole(whole), held)?;
+                Some(done)
+            }
         }
-        self.keep(place, pack::words(&meter.counter), meter.held());
-        Some(done)
+    }
+
+    #[inline]
+    fn expiries(&self, account: u16) -> Option<(Timestamp, Timestamp)> {
+        self.looks.get(usize::from(account)).map(|look| look.expiries)
+    }
+
+    fn ready(&self, account: u16, now: Timestamp) -> Option<Result<(), When>> {
+        let Kept::Whole(meters) = self.looks.get(usize::from(account))?.kept else { return None };
+        let health = meters.iter().find(|meter| meter.id == MeterId::HEALTH)?;
+        let Counter::Health(health) = &health.counter else { return None };
+        Some(health.ready(now))
+    }
+
+    fn mark(&self) -> usize {
+        self.news.all.len()
+    }
+
+    fn back_to(&mut self, mark: usize) {
+        let News { all, wholes } = &mut *self.news;
+        for New { account, place, what, held: _ } in all.drain(mark..) {
+            if let What::Whole(whole) = what {
+                wholes.truncate(whole.min(wholes.len()));
+            }
+            if let Some(look) = self.looks.get_mut(usize::from(account)) {
+                look.seen &= !Look::bit(place).unwrap_or_default();
+            }
+        }
     }
 }
 
-impl<'a> Look<'a> {
-    /// A meter that has not been changed yet: its place, and what it holds.
+impl<'a> Looks<'a> {
     #[inline]
-    fn find(&self, id: MeterId) -> Option<(usize, &'a Fixed, Amount)> {
-        let place = self.fixed.iter().position(|fixed| fixed.is(id))?;
-        if self.seen & Self::bit(place)? != 0 {
-            return None;
+    pub(super) fn new(news: &'a mut News) -> Self {
+        Self { looks: SmallVec::new(), news }
+    }
+
+    /// Looks at one more account, unless something in it is due.
+    #[inline]
+    pub(super) fn add(&mut self, accounts: &'a Accounts, slot: Slot, now: Timestamp) -> Option<()> {
+        let Record { layout, beside, words } = accounts.table.get(slot)?;
+        let kept = if *layout == NONE {
+            Kept::Whole(&accounts.wholes.get(number(*words))?.meters)
+        } else {
+            let fixed = accounts.layouts.get(*layout);
+            Kept::Packed(fixed, accounts.words(fixed.len(), words))
+        };
+        let (mut held, mut expiries) = (&[][..], (Timestamp::MAX, Timestamp::MIN));
+        if *beside != NONE {
+            let beside = accounts.besides.get(*beside)?;
+            (held, expiries) = (&beside.held, (beside.earliest, beside.latest));
         }
-        let beside = if *self.beside == NONE { None } else { self.besides.get(*self.beside) };
-        let held = beside.and_then(|beside| beside.held.get(place)).copied().unwrap_or_default();
-        Some((place, self.fixed.get(place)?, held))
+        self.looks.push(Look { kept, held, expiries, seen: 0 });
+        (expiries.0 > now).then_some(())
     }
 
     #[inline]
-    fn keep(&mut self, place: usize, words: Words, held: Amount) {
-        self.seen |= Self::bit(place).unwrap_or_default();
-        self.news.push(New { place, words, held });
-    }
-
-    #[inline]
-    fn bit(place: usize) -> Option<u64> {
-        1_u64.checked_shl(u32::try_from(place).ok()?)
+    fn keep(&mut self, account: u16, place: usize, what: What, held: Amount) -> Option<()> {
+        let place = u16::try_from(place).ok()?;
+        self.looks.get_mut(usize::from(account))?.seen |= Look::bit(place)?;
+        self.news.all.push(New { account, place, what, held });
+        Some(())
     }
 }
 
 impl Look<'_> {
-    /// Writes what was kept of single meters, and everything else.
+    /// A meter that has not been changed yet: its place, and what it holds.
     #[inline]
-    pub(super) fn put(&mut self) {
-        let Self { fixed, words, beside: number, besides, open, root, news, seen: _ } = self;
-        for New { place, words: new, held: _ } in news.iter() {
-            if let Some(words) = words.get_mut(*place) {
-                *words = *new;
+    fn find(&self, place: usize) -> Option<(usize, Amount)> {
+        if self.seen & Self::bit(u16::try_from(place).ok()?)? != 0 {
+            return None;
+        }
+        Some((place, self.held.get(place).copied().unwrap_or_default()))
+    }
+
+    #[inline]
+    fn bit(place: u16) -> Option<u64> {
+        1_u64.checked_shl(place.into())
+    }
+}
+
+/// What of an account is not in its meters.
+pub(super) struct Open {
+    /// Its open parts, and the bounds of their expiries.
+    pub(super) it: Account,
+    /// The first of them.
+    pub(super) root: u32,
+}
+
+impl Accounts {
+    /// The words of a record with so many meters.
+    #[inline]
+    fn words<'a>(&'a self, meters: usize, words: &'a Words) -> &'a [Words] {
+        match self.runs.get(meters).filter(|_| meters > 1) {
+            Some(runs) => runs.get(number(*words)),
+            None => std::slice::from_ref(words),
+        }
+    }
+
+    /// What is open in an account.
+    #[inline]
+    pub(super) fn open(&self, slot: Slot) -> Open {
+        let (mut it, mut root) = (Account::default(), Holds::NONE);
+        let beside = self.table.get(slot).filter(|record| record.beside != NONE);
+        if let Some(beside) = beside.and_then(|record| self.besides.get(record.beside)) {
+            (it.open, it.earliest, it.latest, root) = (beside.open, beside.earliest, beside.latest, beside.root);
+        }
+        Open { it, root }
+    }
+
+    /// Writes what was kept of single meters of the account in this slot, the plan's `account`, and what is open in it.
+    #[inline]
+    pub(super) fn put(&mut self, slot: Slot, account: u16, news: &mut News, open: &Open) {
+        let Self { table, layouts, runs, besides, wholes, .. } = self;
+        let Some(Record { layout, beside: into, words }) = table.get_mut(slot) else { return };
+        let (mut meters, mut packed, mut whole) = (0, &mut [][..], &mut [][..]);
+        if *layout == NONE {
+            whole = wholes.get_mut(number(*words)).map_or(&mut [][..], |whole| &mut whole.meters);
+            meters = whole.len();
+        } else {
+            meters += layouts.get(*layout).len();
+            packed = match runs.get_mut(meters).filter(|_| meters > 1) {
+                Some(runs) => runs.get_mut(number(*words)),
+                None => std::slice::from_mut(words),
+            };
+        }
+        let mut holds = false;
+        let News { all, wholes: news_of_wholes } = news;
+        for New { account: _, place, what, held } in all.iter().filter(|new| new.account == account) {
+            holds |= !held.is_zero();
+            match what {
+                What::Words(new) => {
+                    if let Some(words) = packed.get_mut(usize::from(*place)) {
+                        *words = *new;
+                    }
+                }
+                What::Whole(new) => {
+                    if let (Some(meter), Some(new)) = (whole.get_mut(usize::from(*place)), news_of_wholes.get_mut(*new))
+                    {
+                        std::mem::swap(meter, new);
+                    }
+                }
             }
         }
-        let Account { meters: _, open, earliest, latest } = open;
-        if **number == NONE {
+        let Open { it: Account { meters: _, open, earliest, latest }, root } = open;
+        if *into == NONE {
             let closed = (*open, *root, *earliest, *latest) == (0, Holds::NONE, Timestamp::MAX, Timestamp::MIN);
-            if closed && news.iter().all(|new| new.held.is_zero()) {
+            if closed && !holds {
                 return;
             }
-            **number = besides.take();
+            *into = besides.take();
         }
-        let Some(beside) = besides.get_mut(**number) else { return };
+        let Some(beside) = besides.get_mut(*into) else { return };
         (beside.open, beside.earliest, beside.latest, beside.root) = (*open, *earliest, *latest, *root);
-        let held = &mut beside.held;
-        while held.len() < fixed.len() {
-            held.push(Amount::ZERO);
+        while beside.held.len() < meters {
+            beside.held.push(Amount::ZERO);
         }
-        let held = held.as_mut_slice();
-        for New { place, words: _, held: new } in news.iter() {
-            if let Some(held) = held.get_mut(*place) {
+        let held = beside.held.as_mut_slice();
+        for New { place, held: new, .. } in all.iter().filter(|new| new.account == account) {
+            if let Some(held) = held.get_mut(usize::from(*place)) {
                 *held = *new;
             }
         }
         if *open == 0 && beside.says_nothing() {
-            besides.clear(**number);
-            **number = NONE;
+            besides.clear(*into);
+            *into = NONE;
+        }
+    }
+
+    /// Gives a key out, whose account has a health.
+    pub(super) fn give_out(&mut self, slot: Slot, give: impl FnOnce(&mut Health)) {
+        let Some(record) = self.table.get(slot).filter(|record| record.layout == NONE) else { return };
+        let Some(whole) = self.wholes.get_mut(number(record.words)) else { return };
+        if let Some(Counter::Health(health)) = whole.meter_mut(MeterId::HEALTH).map(|meter| &mut meter.counter) {
+            give(health);
         }
     }
 }
@@ -302,24 +450,6 @@ impl Accounts {
         if let Some(place) = self.table.get_mut(slot).filter(|_| record != before) {
             *place = record;
         }
-    }
-
-    /// An account where it lies, unless it is kept as it is. Nothing is changed before [`Look::put`].
-    #[inline]
-    pub(super) fn look<'a>(&'a mut self, slot: Slot, news: &'a mut News) -> Option<Look<'a>> {
-        let Self { table, layouts, runs, besides, .. } = self;
-        let Record { layout, beside, words } = table.get_mut(slot).filter(|record| record.layout != NONE)?;
-        let fixed = layouts.get(*layout);
-        let words = match runs.get_mut(fixed.len()).filter(|_| fixed.len() > 1) {
-            Some(runs) => runs.get_mut(number(*words)),
-            None => std::slice::from_mut(words),
-        };
-        let (mut open, mut root) = (Account::default(), Holds::NONE);
-        if *beside != NONE {
-            let it = besides.get(*beside)?;
-            (open.open, open.earliest, open.latest, root) = (it.open, it.earliest, it.latest, it.root);
-        }
-        Some(Look { fixed, words, beside, besides, open, root, seen: 0, news })
     }
 
     /// Finds room for these meters, if it is not the room that they have.
