@@ -74,6 +74,21 @@ pub(crate) struct Done {
     moved: bool,
 }
 
+impl Done {
+    #[inline]
+    fn keep(&mut self, take: &Take, entry: Entry) {
+        match take.act {
+            Act::Hold => self.held.push((take.account, entry)),
+            Act::Charge => {
+                self.spent = true;
+                if entry.audit == Audit::Rows && !entry.amount.is_zero() {
+                    self.charged.push((take.account, entry));
+                }
+            }
+        }
+    }
+}
+
 impl Plan {
     /// The plain thing that this plan does at this instant, if that is all it does.
     #[inline]
@@ -112,7 +127,7 @@ impl Plan {
         let mut blocked = Vec::new();
         for take in &self.takes {
             // Of what is changed once no other use is, so that each may be carried out as soon as it is found to pass.
-            blocked.extend(self.took(take, now, meters, grant, done)?.err());
+            self.took(take, now, meters, (grant, done), &mut blocked)?;
         }
         if !self.picks.is_empty() {
             if !blocked.is_empty() {
@@ -126,54 +141,47 @@ impl Plan {
         Some(denial(blocked))
     }
 
-    /// One use: `Err` if there is no room for it.
+    /// One use: carried out, or blocked.
     #[inline]
     fn took(
         &self,
         take: &Take,
         now: Timestamp,
         meters: &mut impl Meters,
-        grant: &mut Grant,
-        done: &mut Done,
-    ) -> Option<Result<(), Blocked>> {
+        (grant, done): (&mut Grant, &mut Done),
+        blocked: &mut Vec<Blocked>,
+    ) -> Option<()> {
         counts(&take.rule).ok()?;
         if take.act == Act::Hold && self.hold.is_none() {
             return None;
         }
         let (account, meter) = (take.account, take.rule.meter);
-        let passed = match meters.rate(account, meter, |rate| at_rate(rate, take, now)) {
-            Some(passed) => passed,
-            None => {
-                let expiries = meters.expiries(account)?;
-                let passed = meters.with(account, meter, |meter| {
-                    let before = if self.picks.is_empty() { None } else { Some(meter.clone()) };
-                    if meter.advance(&take.rule, now) != Moved::Nothing {
-                        return None;
-                    }
-                    done.moved |= before.is_some_and(|before| before != *meter);
-                    match refused(meter, take, now, expiries) {
-                        Some(blocked) => Some(Err(blocked)),
-                        None => carried_out(meter, take, now).ok().map(Ok),
-                    }
-                })?;
-                match passed {
-                    Ok(passed) => passed,
-                    Err(blocked) => return Some(Err(blocked)),
-                }
-            }
-        };
-        let (taken, entry) = passed;
-        grant.taken.push(taken);
-        match take.act {
-            Act::Hold => done.held.push((account, entry)),
-            Act::Charge => {
-                done.spent = true;
-                if entry.audit == Audit::Rows && !entry.amount.is_zero() {
-                    done.charged.push((account, entry));
-                }
-            }
+        let at_once = meters.rate(account, meter, |rate| {
+            let (taken, entry) = at_rate(rate, take, now)?;
+            grant.taken.push(taken);
+            done.keep(take, entry);
+            Some(())
+        });
+        if at_once.is_some() {
+            return Some(());
         }
-        Some(Ok(()))
+        let expiries = meters.expiries(account)?;
+        meters.with(account, meter, |meter| {
+            let before = if self.picks.is_empty() { None } else { Some(meter.clone()) };
+            if meter.advance(&take.rule, now) != Moved::Nothing {
+                return None;
+            }
+            done.moved |= before.is_some_and(|before| before != *meter);
+            match refused(meter, take, now, expiries) {
+                Some(short) => blocked.push(short),
+                None => {
+                    let (taken, entry) = carried_out(meter, take, now).ok()?;
+                    grant.taken.push(taken);
+                    done.keep(take, entry);
+                }
+            }
+            Some(())
+        })
     }
 
     /// The first alternative of each pick that passes; `None` if none does.
@@ -213,15 +221,16 @@ impl Plan {
         grant: &mut Grant,
         done: &mut Done,
     ) -> Option<bool> {
-        let mut passes = true;
+        let (mut passes, mut blocked) = (true, Vec::new());
         for ready in &way.ready {
             if let Err(when) = meters.ready(ready.account, now)? {
                 passes &= ready.firm == Firm::Soft && when != When::Never;
             }
         }
         for take in &way.takes {
-            passes &= self.took(take, now, meters, grant, done)?.is_ok();
+            self.took(take, now, meters, (grant, done), &mut blocked)?;
         }
+        passes &= blocked.is_empty();
         (passes || !done.moved).then_some(passes)
     }
 

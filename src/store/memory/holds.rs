@@ -46,7 +46,7 @@ struct Held {
     expires: Timestamp,
     taken: Timestamp,
     context: Option<Arc<Context>>,
-    /// Mostly a few; if there are none here, they are among `many`.
+    /// Mostly all; if there are more, all of them are among `many`.
     few: Smalls,
     links: Links,
     /// Those of each entry, two bits each, the first in the lowest.
@@ -147,43 +147,42 @@ impl Holds {
         context: Option<Arc<Context>>,
         root: &mut u32,
     ) -> u32 {
-        let (few, links) = (Smalls::new(), Links::NONE);
-        let held = Held { op: Op::new(op), expires, taken, context, few, links, flags: 0, account, sequence: 0 };
+        let (few, flags) = self.smalls(entries.clone());
+        let op = Op::new(op);
+        let held = Held { op, expires, taken, context, few, links: Links::NONE, flags, account, sequence: 0 };
         let number = self.place(held);
-        self.fill(number, entries);
+        self.keep_many(number, entries);
         self.link(number, root);
         number
     }
 
-    /// Writes down what a part holds, in memory that may have been used before.
+    /// What a part holds, as small as it can be kept, in memory that may have been used before.
     #[inline]
-    fn fill(&mut self, number: u32, entries: impl Iterator<Item = Entry> + Clone) {
-        let Some(held) = self.get_mut(number) else { return };
-        let mut few = std::mem::take(&mut held.few);
-        let (mut flags, mut all) = (0, 0_usize);
-        few.clear();
-        for entry in entries.clone() {
-            if all == few.inline_size() && !few.spilled() {
-                if let Some(mut spare) = self.spare.pop() {
-                    spare.clear();
-                    spare.extend_from_slice(&few);
-                    few = spare;
-                }
-            }
+    fn smalls(&mut self, entries: impl Iterator<Item = Entry> + Clone) -> (Smalls, u32) {
+        let (mut few, mut flags, mut at) = (Smalls::new(), 0, 0);
+        let most = entries.size_hint().1.unwrap_or(usize::MAX);
+        if most > few.inline_size() && entries.clone().count() > few.inline_size() {
+            few = self.spare.pop().unwrap_or_default();
+            few.clear();
+        }
+        few.extend(entries.take(FLAGGED).map(|entry| {
             let Entry { meter, epoch, mark, amount, on_expiry, audit } = entry;
             let flag = u32::from(on_expiry == OnExpiry::Charge) << 1 | u32::from(audit == Audit::Rows);
-            flags |= if all < FLAGGED { flag << (2 * all) } else { 0 };
-            few.push(Small { mark, amount, meter, epoch });
-            all += 1;
-        }
-        if all > FLAGGED {
-            few.clear();
+            flags |= flag << at;
+            at += 2;
+            Small { mark, amount, meter, epoch }
+        }));
+        (few, flags)
+    }
+
+    /// Keeps what a part holds that has more entries than have room for their flags.
+    #[inline]
+    fn keep_many(&mut self, number: u32, entries: impl Iterator<Item = Entry> + Clone) {
+        let most = entries.size_hint().1.unwrap_or(usize::MAX);
+        if most > FLAGGED && entries.clone().count() > FLAGGED {
             self.many.insert(number, entries.collect());
         } else if !self.many.is_empty() {
             self.many.remove(&number);
-        }
-        if let Some(held) = self.get_mut(number) {
-            (held.few, held.flags) = (few, flags);
         }
     }
 
@@ -217,11 +216,23 @@ impl Holds {
 
     /// Writes a part over what is kept of it.
     pub(super) fn update(&mut self, number: u32, part: &Part, root: &mut u32) {
-        self.fill(number, part.entries.iter().copied());
+        let (few, flags) = self.smalls(part.entries.iter().copied());
+        self.keep_many(number, part.entries.iter().copied());
         let Some(held) = self.get_mut(number) else { return };
+        let before = std::mem::replace(&mut held.few, few);
+        held.flags = flags;
         held.context.clone_from(&part.context);
         held.taken = part.taken;
+        self.keep_spare(before);
         self.expire_at(number, part.expires, root);
+    }
+
+    /// Keeps the memory of entries that are no more, as long as that is not much.
+    #[inline]
+    fn keep_spare(&mut self, few: Smalls) {
+        if few.spilled() && self.spare.len() < SPARE {
+            self.spare.push(few);
+        }
     }
 
     /// Has a part expire at another instant.
@@ -245,16 +256,19 @@ impl Holds {
             *root = heap::remove(self, *root, number);
         }
         if let Some(held) = self.place_of(number).and_then(Option::take) {
-            if held.few.spilled() && self.spare.len() < SPARE {
-                self.spare.push(held.few);
-            }
+            self.keep_spare(held.few);
         }
         if !self.many.is_empty() {
             self.many.remove(&number);
         }
         self.free.push(number);
         self.count -= 1;
-        if self.count == 0 && self.pages.len() > 1 {
+        if self.count > 0 {
+            return;
+        }
+        self.notes.clear();
+        if self.pages.len() > 1 {
+            self.notes = BinaryHeap::new();
             self.pages.truncate(1);
             self.pages.first_mut().into_iter().for_each(Vec::clear);
             self.pages.shrink_to_fit();
@@ -358,7 +372,7 @@ impl Holds {
     /// A part as everyone else knows it.
     pub(super) fn part(&self, number: u32, account: &Subject) -> Option<Part> {
         let held = self.get(number)?;
-        let many = if held.few.is_empty() { self.many.get(&number) } else { None };
+        let many = if self.many.is_empty() { None } else { self.many.get(&number) };
         let entries = many.map_or_else(|| held.entries().collect(), |many| SmallVec::from_slice(many));
         Some(Part {
             op: held.op.id(),
@@ -398,22 +412,24 @@ pub(super) enum Linked {
 }
 
 /// An open part where it lies.
+#[derive(Clone, Copy)]
 pub(super) struct Opened<'a>(&'a Held);
 
 impl<'a> Opened<'a> {
-    pub(super) fn sequence(&self) -> u16 {
+    pub(super) fn sequence(self) -> u16 {
         self.0.sequence
     }
 
-    pub(super) fn entries(&self) -> impl Iterator<Item = Entry> + 'a {
+    #[inline]
+    pub(super) fn entries(self) -> impl Iterator<Item = Entry> + use<'a> {
         self.0.entries()
     }
 
-    pub(super) fn expires(&self) -> Timestamp {
+    pub(super) fn expires(self) -> Timestamp {
         self.0.expires
     }
 
-    pub(super) fn context(&self) -> Option<&'a Arc<Context>> {
+    pub(super) fn context(self) -> Option<&'a Arc<Context>> {
         self.0.context.as_ref()
     }
 }

@@ -3,14 +3,16 @@
 use smallvec::SmallVec;
 
 use super::{Locked, Spot};
-use crate::account::{Audit, Entry, Part};
-use crate::plan::{Denial, Done, Effect, Grant, Plain, Plan, Said, end_plainly};
+use crate::account::{Audit, Part};
+use crate::plan::{Denial, Done, Effect, Grant, Place, Plain, Plan, Said, end_plainly};
 use crate::store::memory::accounts::{Looks, News};
 use crate::store::memory::holds::Linked;
 use crate::store::memory::sync::MutexGuard;
 use crate::store::memory::{MemoryStore, Ops, Shard};
 use crate::store::table::Slot;
 use crate::time::Timestamp;
+
+mod one;
 
 /// Whether all of a plan passed; `None` if it has to go the long way.
 type Went = Option<Result<(), Box<Denial>>>;
@@ -39,9 +41,13 @@ impl MemoryStore {
         if plan.accounts.len() > MOST {
             return None;
         }
-        match plan.plain(now)? {
-            Plain::Take => self.take_plainly(plan, now, grant),
-            Plain::Report(account, said) => self.report_plainly(plan, (account, said), now, grant).map(Ok),
+        match (plan.plain(now)?, plan.accounts.as_slice()) {
+            (Plain::Take, [place]) if plan.picks.is_empty() => self.take_in_one(plan, place, now, grant),
+            (Plain::Take, _) => self.take_plainly(plan, now, grant),
+            (Plain::Report(None | Some(0), said @ (Said::Settled(_) | Said::Released)), [place]) => {
+                self.end_in_one(plan, place, said, now, grant).map(Ok)
+            }
+            (Plain::Report(account, said), _) => self.report_plainly(plan, (account, said), now, grant).map(Ok),
         }
     }
 
@@ -51,31 +57,39 @@ impl MemoryStore {
         let mut spots: SmallVec<[(u64, Spot); 8]> = SmallVec::new();
         let mut numbers: SmallVec<[u16; 8]> = SmallVec::new();
         for place in &plan.accounts {
-            let (hash, spot) = match self.hinted(place.hint) {
-                Some(spot) => (0, spot),
-                None => {
-                    let hash = self.hash_of(&place.subject);
-                    (hash, Spot { shard: self.shard_of(hash), slot: None })
-                }
-            };
+            let (hash, spot) = self.spot_of(place);
             numbers.push(spot.shard);
             spots.push((hash, spot));
         }
-        let locked = self.lock_these(numbers);
-        let mut ats = Ats::new();
+        let (locked, mut ats) = (self.lock_these(numbers), Ats::new());
         for (place, (hash, Spot { shard: number, slot })) in plan.accounts.iter().zip(&spots) {
             let guard = locked.place(*number)?;
-            let (accounts, name) = (&locked.guards.get(guard)?.accounts, place.subject.as_bytes());
-            let slot = match slot {
-                Some(slot) => Some(*slot).filter(|slot| accounts.is(*slot, name))?,
-                None => accounts.find(*hash, name)?,
-            };
+            let slot = Self::slot_of(locked.guards.get(guard)?, place, *hash, *slot)?;
             if ats.iter().any(|other: &At| (other.guard, other.slot) == (guard, slot)) {
                 return None;
             }
             ats.push(At { number: *number, guard, slot });
         }
         Some((locked, ats))
+    }
+
+    /// Where an account is to be looked for, with its hash if it has to be.
+    #[inline]
+    fn spot_of(&self, place: &Place) -> (u64, Spot) {
+        if let Some(spot) = self.hinted(place.hint) {
+            return (0, spot);
+        }
+        let hash = self.hash_of(&place.subject);
+        (hash, Spot { shard: self.shard_of(hash), slot: None })
+    }
+
+    #[inline]
+    fn slot_of(shard: &Shard, place: &Place, hash: u64, hinted: Option<Slot>) -> Option<Slot> {
+        let (accounts, name) = (&shard.accounts, place.subject.as_bytes());
+        match hinted {
+            Some(slot) => accounts.is(slot, name).then_some(slot),
+            None => accounts.find(hash, name),
+        }
     }
 
     #[inline]
@@ -132,8 +146,10 @@ impl MemoryStore {
             let mut ledger = self.ledger.lock();
             plan.rows_of_take(now, &done, |row| ledger.append(row));
         }
-        if !done.held.is_empty() {
-            self.tell_all_due(&locked);
+        if grant.expires.is_some() {
+            for (number, shard) in locked.numbers.iter().zip(&locked.guards) {
+                self.tell_due(*number, shard);
+            }
         }
         Some(Ok(()))
     }
@@ -173,13 +189,12 @@ impl MemoryStore {
             return None;
         }
         let mut parts = Self::parts_plainly(plan, tag, &ops, &locked, &ats)?;
-        let (mut news, mut entries) = (News::default(), SmallVec::<[(u16, u16, Entry); 8]>::new());
+        let mut news = News::default();
         let mut looks = Looks::new(&mut news);
         for at in &ats {
             looks.add(&locked.guards.get(at.guard)?.accounts, at.slot, now)?;
         }
-        let mut context = None;
-        let mut known = 0;
+        let (mut context, mut known, mut audited) = (None, 0, false);
         for (account, part) in &parts {
             let at = ats.get(usize::from(*account))?;
             let part = locked.guards.get(at.guard)?.holds.opened(*part, hold, at.slot, now)?;
@@ -196,7 +211,7 @@ impl MemoryStore {
             }
             for entry in part.entries() {
                 grant.effects.push(end_plainly(*account, &entry, said, now, &mut looks)?);
-                entries.push((*account, part.sequence(), entry));
+                audited |= entry.audit == Audit::Rows;
             }
         }
         if known != plan.known.len() {
@@ -206,8 +221,16 @@ impl MemoryStore {
         if parts.is_empty() {
             return None;
         }
-        let context = context.filter(|_| plan.used.is_some()).cloned();
         drop(looks);
+        if audited || plan.used.is_some() {
+            let entries = parts.iter().filter_map(|(account, part)| {
+                let at = ats.get(usize::from(*account))?;
+                let part = locked.guards.get(at.guard)?.holds.opened(*part, hold, at.slot, now)?;
+                Some(part.entries().map(move |entry| (*account, part.sequence(), entry)))
+            });
+            let mut ledger = self.ledger.lock();
+            plan.rows_of_end(now, entries.flatten(), &grant.effects, said, context, |row| ledger.append(row));
+        }
         for (account, part) in &parts {
             let Some(at) = ats.get(usize::from(*account)) else { continue };
             let Some(Shard { accounts, holds }) = locked.guards.get_mut(at.guard).map(|guard| &mut **guard) else {
@@ -226,21 +249,7 @@ impl MemoryStore {
             }
             accounts.put(at.slot, *account, &mut news, &open);
         }
-        drop(ops);
-        let audited = || entries.iter().any(|(_, _, entry)| entry.audit == Audit::Rows);
-        if !matches!(said, Said::Alive(_)) && (plan.used.is_some() || audited()) {
-            let mut ledger = self.ledger.lock();
-            let parts = entries.iter().copied();
-            plan.rows_of_end(now, parts, &grant.effects, said, context.as_ref(), |row| ledger.append(row));
-        }
-        self.tell_all_due(&locked);
         Some(())
-    }
-
-    fn tell_all_due(&self, locked: &Locked<'_>) {
-        for (number, shard) in locked.numbers.iter().zip(&locked.guards) {
-            self.tell_due(*number, shard);
-        }
     }
 }
 
