@@ -93,7 +93,7 @@ fn acquiring_expiring_and_forgetting_at_once_leave_nothing_open() {
         };
         let threads = [
             on(|store, _| drop(store.apply(&both("b", "c", 2), NOW).unwrap())),
-            on(|store, later| assert!(store.sweep(later, 10).unwrap() <= 4)),
+            on(|store, later| assert!(store.sweep(later, 10).unwrap() <= 4, "two parts of each operation")),
             on(|store, later| {
                 let forget = Plan::new(later).named(plain::subject("a")).report(Report::Forget { account: 0 });
                 drop(store.apply(&forget, later).unwrap());

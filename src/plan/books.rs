@@ -108,14 +108,19 @@ impl Desk<'_> {
         Ok(landed)
     }
 
-    /// Does this to the meter of an entry, if there still is one.
+    /// Does this to the meter of an entry, if there still is one, or was one that could be dropped.
     fn in_meter(
         &mut self,
         account: &Subject,
         entry: &Entry,
         change: impl FnOnce(&mut Meter) -> Result<Landed, Error>,
     ) -> Result<Landed, Stop> {
+        let epoch = self.state.counters.epoch;
         let loaded = self.account_of(account)?;
+        if loaded.account.meter(entry.meter).is_none() {
+            let Some(again) = Meter::of_all_time(entry, epoch) else { return Ok(Landed::Elsewhere) };
+            loaded.account.meters.push(again);
+        }
         let Some(meter) = loaded.account.meter_mut(entry.meter) else { return Ok(Landed::Elsewhere) };
         let landed = change(meter)?;
         loaded.changed |= landed != Landed::Elsewhere;
