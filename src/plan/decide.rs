@@ -237,6 +237,7 @@ impl Desk<'_> {
                 cap: Cap::At(Amount::ZERO),
                 window_end: None,
                 when,
+                refill: None,
             };
             blocked.push(Blocked { account: ready.account, meter: MeterId::HEALTH, short });
         }
