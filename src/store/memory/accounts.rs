@@ -18,7 +18,7 @@ pub(super) use several::{Looks, News};
 /// Accounts by name. See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
-    table: Table<Record>,
+    table: Table<Record, (), 26>,
     layouts: Layouts,
     /// Words of accounts with several meters, by how many.
     runs: Vec<Runs>,
