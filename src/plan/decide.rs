@@ -345,6 +345,7 @@ impl Desk<'_> {
             end: None,
             entries: SmallVec::from_slice(&[entry]),
             context: None,
+            amended: 0,
         });
         Ok(())
     }

@@ -312,6 +312,7 @@ fn meter_row(
     (kind, sequence): (Kind, u16),
 ) -> Row {
     let Entry { meter, epoch, mark: window, .. } = *entry;
+    let sequence = sequence.into();
     let row = MeterRow { kind, account: account.clone(), meter, window, epoch, sequence, spent: booked.get() };
     Row { at, op: op.cloned(), entry: RowEntry::Meter(row) }
 }

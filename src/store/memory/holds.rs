@@ -53,6 +53,7 @@ struct Held {
     flags: u32,
     account: Slot,
     sequence: u16,
+    amended: u16,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,10 +129,10 @@ impl Holds {
 
     /// Keeps a new part of the account in this slot, whose first part this is. Returns its number.
     pub(super) fn insert(&mut self, part: &Part, account: Slot, root: &mut u32) -> u32 {
-        let Part { op, account: _, sequence, taken, expires, end: _, entries, context } = part;
+        let Part { op, account: _, sequence, taken, expires, end: _, entries, context, amended } = part;
         let number = self.open(op, account, (*taken, *expires), entries.iter().copied(), context.clone(), root);
         if let Some(held) = self.get_mut(number) {
-            held.sequence = *sequence;
+            (held.sequence, held.amended) = (*sequence, *amended);
         }
         number
     }
@@ -149,7 +150,8 @@ impl Holds {
     ) -> u32 {
         let (few, flags) = self.smalls(entries.clone());
         let op = Op::new(op);
-        let held = Held { op, expires, taken, context, few, links: Links::NONE, flags, account, sequence: 0 };
+        let held =
+            Held { op, expires, taken, context, few, links: Links::NONE, flags, account, sequence: 0, amended: 0 };
         let number = self.place(held);
         self.keep_many(number, entries);
         self.link(number, root);
@@ -222,7 +224,7 @@ impl Holds {
         let before = std::mem::replace(&mut held.few, few);
         held.flags = flags;
         held.context.clone_from(&part.context);
-        held.taken = part.taken;
+        (held.taken, held.amended) = (part.taken, part.amended);
         self.keep_spare(before);
         self.expire_at(number, part.expires, root);
     }
@@ -383,6 +385,7 @@ impl Holds {
             end: None,
             entries,
             context: held.context.clone(),
+            amended: held.amended,
         })
     }
 
