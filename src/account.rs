@@ -87,7 +87,8 @@ impl Account {
     }
 
     /// Whether it says no more than an account never seen would: nothing open, nothing in any meter that still counts or
-    /// that somebody set, and nothing that a late settle could still move. Such an account may be dropped.
+    /// that somebody set, and nothing that a late settle could still move, or would not find again. Such an account may be
+    /// dropped: one with slots as soon as none is taken, one with a lifetime's budget while nothing of it is spent.
     ///
     /// `epoch` is that in which new meters begin, [`Counters::epoch`](crate::plan::Counters::epoch).
     #[must_use]

@@ -188,6 +188,7 @@ list! {
     replay::what_changed_nothing_leaves_no_answer: "an operation that changed nothing may come back with other arguments",
     replay::an_id_beyond_the_horizon_is_too_old: "an id of the library's that is older than the horizon is refused",
     replay::a_credit_and_a_record_are_booked_once: "a credit and a record that come back are booked once",
+    replay::rows_of_one_operation_are_told_apart: "each row of an operation has a kind, account, meter and sequence of its own",
     replay::answers_outlive_many_others: "an answer is remembered however many came after it",
     replay::a_denied_report_can_be_repeated: "a report whose plan was refused can be repeated, and is booked once",
     holds::a_settle_books_what_was_used: "a settle books what was used, and gives back the rest",

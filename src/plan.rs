@@ -31,9 +31,9 @@
 //! # Ok::<(), keyward::Error>(())
 //! ```
 
-mod alone;
 mod books;
 mod decide;
+mod plain;
 mod report;
 mod state;
 mod verdict;
@@ -43,8 +43,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-pub(crate) use alone::{Alone, Held, Meters, settle_alone};
 pub use decide::decide;
+pub(crate) use plain::{Done, Meters, Plain, Said, end_plainly};
 pub use state::{Answer, Changes, Counters, Due, LimitRecord, Loaded, State};
 pub use verdict::{Blocked, Claim, Denial, Effect, Grant, Taken, Verdict};
 
@@ -355,5 +355,16 @@ impl Plan {
     pub fn report(mut self, report: Report) -> Self {
         self.reports.push(report);
         self
+    }
+
+    /// What the ledger is told of the call: the plan's context, with the key of the alternative that was picked.
+    pub(crate) fn context_with(&self, picked: &[u8]) -> Option<Arc<Context>> {
+        let context = self.context.as_ref()?;
+        let picked = self.picks.iter().zip(picked);
+        let key = picked.filter_map(|(pick, at)| pick.alternatives.get(usize::from(*at))?.key.as_ref()).next_back();
+        Some(match key {
+            Some(key) => Arc::new(Context { key: Some(key.clone()), ..Context::clone(context) }),
+            None => Arc::clone(context),
+        })
     }
 }

@@ -46,6 +46,15 @@ impl Every {
             Self::Month { .. } => today.month.saturating_sub(1),
         }
     }
+
+    /// The first date of the period of this number; `None` before 1970 and after 9999.
+    #[must_use]
+    pub fn first(self, period: i64) -> Option<Civil> {
+        match self {
+            Self::Day => Civil::of_day(period),
+            Self::Month { day } => Civil::of_month(period, day),
+        }
+    }
 }
 
 /// What a refill does to the balance.
@@ -184,6 +193,45 @@ impl Balance {
             self.next_epoch();
         }
         target.saturating_sub(units)
+    }
+
+    /// The first date on which refills will have made room for this cost, if nothing else happens until then; `None` if
+    /// they never do, or if there is room now.
+    ///
+    /// ```
+    /// use keyward::quota::{Balance, Every, Refill, RefillPolicy};
+    /// use keyward::window::Zone;
+    /// use keyward::Amount;
+    ///
+    /// let daily = Refill { amount: Amount::new(10), every: Every::Day, policy: RefillPolicy::Add };
+    /// let today = Zone::UTC.date("2024-02-28T20:00:00Z".parse()?);
+    /// let date = Balance::of(5).refilled(daily, today).room_on(Amount::new(25)).map(|date| (date.month, date.day_of_month));
+    /// assert_eq!(date, Some((54 * 12 + 2, 1)), "on the first of March, after two refills and a leap day");
+    /// # Ok::<(), keyward::Error>(())
+    /// ```
+    #[must_use]
+    pub fn room_on(&self, cost: Amount) -> Option<Civil> {
+        let (units, refill) = (self.units?, self.refill?);
+        if self.has_room(cost) {
+            return None;
+        }
+        let (units, held) = (i128::from(units), i128::from(self.held.get()));
+        let (amount, cost) = (i128::from(refill.amount.get()), i128::from(cost.get()));
+        let most = match refill.policy {
+            // It begins a new epoch, in which nothing is held.
+            RefillPolicy::Set => {
+                let enough = amount > units && amount >= cost;
+                return if enough { refill.every.first(self.covered.checked_add(1)?) } else { None };
+            }
+            RefillPolicy::Add => i64::MAX,
+            RefillPolicy::AddCapped { most } => most.get(),
+        };
+        let lacking = cost + held - units;
+        if amount == 0 || cost + held > i128::from(most) {
+            return None;
+        }
+        let periods = (lacking + amount - 1) / amount;
+        refill.every.first(self.covered.checked_add(i64::try_from(periods).ok()?)?)
     }
 
     /// Sets so much aside for a call under way. Whether there is room is asked before.

@@ -4,6 +4,7 @@
 use chrono::{Datelike, NaiveDate};
 use keyward::Amount;
 use keyward::quota::{Balance, Civil, Every, Refill, RefillPolicy};
+use proptest::prelude::*;
 use serde_json::Value;
 
 fn vectors() -> Value {
@@ -66,6 +67,58 @@ fn every_refill_of_the_vectors_holds() {
         assert_eq!(balance.epoch, u32::from(risen != 0), "{case}");
     }
     assert_eq!(cases.len(), 13);
+}
+
+/// The date so many days after 1970.
+fn day(days: i64) -> Civil {
+    let date = NaiveDate::from_ymd_opt(1970, 1, 1).unwrap() + chrono::Days::new(days.try_into().unwrap());
+    civil(&Value::from(date.to_string()))
+}
+
+proptest! {
+    /// A balance that was refused knew when its holds would end, but not when its refill would come, however near that was.
+    #[test]
+    fn the_date_of_a_refill_that_makes_room_is_found_by_waiting_for_it(
+        began in 0_i64..20_000,
+        units in -40_i64..40,
+        (held, cost) in (0_u32..20, 1_u32..60),
+        (amount, of_month) in (0_u32..30, prop::option::of(1_u8..=31)),
+        policy in prop_oneof![
+            Just(RefillPolicy::Set),
+            Just(RefillPolicy::Add),
+            (0_u32..70).prop_map(|most| RefillPolicy::AddCapped { most: Amount::new(most) }),
+        ],
+        behind in 0_i64..3,
+    ) {
+        let every = of_month.map_or(Every::Day, |day| Every::Month { day });
+        let refill = Refill { amount: Amount::new(amount), every, policy };
+        let mut balance = Balance { held: Amount::new(held), ..Balance::of(units).refilled(refill, day(began)) };
+        let cost = Amount::new(cost);
+        let said = balance.room_on(cost);
+        // A clock may be behind the last refill.
+        let waited = (0..6_000).map(|days| day((began - behind).max(0) + days)).find(|today| {
+            balance.catch_up(*today);
+            // The refill that sets the balance begins an epoch in which nothing is held.
+            balance.has_room(cost)
+        });
+        let had_room = Balance { held: Amount::new(held), ..Balance::of(units) }.has_room(cost);
+        // Further away than anybody waits here are only those whose refills add next to nothing each month.
+        let far = said.is_some_and(|date| date.day > began + 5_900);
+        prop_assert_eq!(said, waited.filter(|_| !had_room).or(said.filter(|_| far)));
+    }
+}
+
+#[test]
+fn no_refill_is_promised_after_the_year_9999_or_beyond_what_a_balance_can_say() {
+    let add = |amount, units| {
+        let refill = Refill { amount: Amount::new(amount), every: Every::Day, policy: RefillPolicy::Add };
+        Balance::of(units).refilled(refill, day(0))
+    };
+    assert_eq!(add(1, 0).room_on(Amount::new(2_932_896)).map(|date| date.day), Some(2_932_896));
+    assert_eq!(add(1, 0).room_on(Amount::new(2_932_897)), None);
+    assert_eq!(add(u32::MAX, i64::MIN).room_on(Amount::MAX), None);
+    let held = Balance { held: Amount::ONE, ..add(u32::MAX, 1 << 62) };
+    assert_eq!(held.room_on(Amount::MAX), None, "with what is held it is more than 2^63");
 }
 
 #[test]

@@ -221,6 +221,7 @@ fn part() -> BoxedStrategy<Part> {
             end,
             entries: entries.into_iter().collect(),
             context,
+            amended: sequence / 2,
         })
         .boxed()
 }

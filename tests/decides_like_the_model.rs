@@ -10,7 +10,7 @@ mod model;
 use std::sync::Arc;
 
 use common::{Tables, amounts, charge, denied, granted, hold, host, key, micros, settle, units};
-use keyward::account::{Audit, Context, Counter, How, MeterId, OnExpiry};
+use keyward::account::{Audit, Context, Counter, How, MeterId, OnExpiry, RowEntry};
 use keyward::plan::{
     Ask, BalanceChange, Claim, Denial, Effect, Grant, Kernel, Plan, Report, Rule, Take, Used, Verdict,
 };
@@ -590,6 +590,12 @@ impl World {
         let unlimited = |meter: MeterId| self.model.meters[meter.0 as usize - 1].units.is_none();
         let real = found.iter().filter(|it| it.what != "the balance" || !it.meter.is_some_and(unlimited));
         assert_eq!(real.collect::<Vec<_>>(), Vec::<&keyward::store::Mismatch>::new());
+        let mut keys = std::collections::HashSet::new();
+        for (_, row) in self.store.rows(&Filter::default(), 0, usize::MAX).unwrap() {
+            let (Some(op), RowEntry::Meter(row)) = (row.op, row.entry) else { continue };
+            let key = format!("{op} {:?} {} {} {}", row.kind, row.account, row.meter.0, row.sequence);
+            assert!(keys.insert(key.clone()), "two rows have the key {key}");
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! Limits as people write them: what they are compiled to, and what is said of those that make no sense.
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
-use keyward::account::{Ask, Audit, Firm, Kernel, MeterId, OnExpiry};
+use keyward::account::{Act, Ask, Audit, Firm, Kernel, MeterId, OnExpiry};
 use keyward::limit::{Compiled, Own, Shape, Weights};
+use keyward::plan::{Plan, Take, Verdict};
 use keyward::quota::{Every, Refill, RefillPolicy};
 use keyward::window::{Calendar, FirstUse, TimeOfDay, Unit, Window, Zone};
-use keyward::{Amount, Cap, Length, Limit, Measure, Subject, Timestamp, Usage, Usd};
+use keyward::{Amount, Cap, Length, Limit, Measure, MemoryStore, OpId, Store, Subject, Timestamp, Usage, Usd, When};
+use proptest::prelude::*;
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -212,4 +214,90 @@ fn a_limit_reads_as_a_person_would_say_it() {
         assert_eq!(limit.compile().unwrap().to_string(), text);
     }
     assert!(matches!(Limit::requests(1).per("monthly").compile().unwrap().shape(), Shape::Anchored(..)));
+}
+
+const ZONES: &[&str] = if cfg!(feature = "tz") {
+    // Sao Paulo skips midnights, Havana and the Azores show some hours before midnight twice, Apia left out a day.
+    &[
+        "UTC",
+        "+05:30",
+        "-11:00",
+        "Europe/Berlin",
+        "America/Sao_Paulo",
+        "America/Havana",
+        "Atlantic/Azores",
+        "Pacific/Apia",
+    ]
+} else {
+    &["UTC", "+05:30", "-11:00"]
+};
+
+proptest! {
+    /// A refused balance named the end of its holds, or nothing, when the next midnight of its zone would have let it pass.
+    #[test]
+    fn a_refused_balance_passes_at_the_midnight_that_is_named_and_not_a_microsecond_earlier(
+        zone in prop::sample::select(ZONES),
+        began in 1_100_000_000_i64..1_700_000_000,
+        wait in 0_i64..400 * 86_400,
+        (first, cost) in (0_u64..20, 1_u32..60),
+        (amount, of_month) in (0_u32..30, prop::option::of(1_u8..=31)),
+        policy in prop_oneof![
+            Just(RefillPolicy::Set),
+            Just(RefillPolicy::Add),
+            (0_u32..70).prop_map(|most| RefillPolicy::AddCapped { most: Amount::new(most) }),
+        ],
+    ) {
+        let every = of_month.map_or(Every::Day, |day| Every::Month { day });
+        let refill = Refill { amount: Amount::new(amount), every, policy };
+        let limit = Limit::credits(first).refill(refill).zone(zone.parse().unwrap()).compile().unwrap();
+        let store = MemoryStore::builder().shards(1).build().unwrap();
+        let ask = |amount: u32, now: Timestamp| {
+            let rule = limit.rule(MeterId(1), 0, now, &Own::default(), now);
+            let take = Take { account: 0, rule, ask: Ask::Exact(Amount::new(amount)), act: Act::Charge };
+            store.apply(&Plan::new(now).named(Subject::everyone()).take(take), now).unwrap()
+        };
+        let began = Timestamp::from_secs(began).unwrap();
+        prop_assert!(matches!(ask(0, began), Verdict::Granted(_)));
+        let now = began.saturating_add(Length::from_secs(wait + 1).unwrap());
+        if let Verdict::Denied(denial) = ask(cost, now) {
+            prop_assert_eq!(denial.when, When::Never);
+            match limit.when(&denial.blocked[0].short) {
+                When::At(at) => {
+                    prop_assert!(at > now);
+                    let before = Timestamp::from_micros(at.as_micros() - 1);
+                    prop_assert!(matches!(ask(cost, before), Verdict::Denied(_)), "a microsecond before {}", at);
+                    prop_assert!(matches!(ask(cost, at), Verdict::Granted(_)), "at {}", at);
+                }
+                When::Never => {
+                    let late = "9998-12-31T00:00:00Z".parse().unwrap();
+                    prop_assert!(matches!(ask(cost, late), Verdict::Denied(_)), "when all refills have come");
+                }
+                freed @ When::WhenFreed { .. } => prop_assert!(false, "nothing is held: {freed:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_held_may_let_a_balance_pass_before_its_refill_does() {
+    let refill = Refill { amount: Amount::new(5), every: Every::Day, policy: RefillPolicy::Add };
+    let limit = Limit::credits(10).refill(refill).compile().unwrap();
+    let now = at("2026-01-10T12:00:00Z");
+    let short = |need: u32, minutes: i64| {
+        let store = MemoryStore::new();
+        let rule = limit.rule(MeterId(1), 0, now, &Own::default(), now);
+        let take = |amount| Take { account: 0, rule, ask: Ask::Exact(Amount::new(amount)), act: Act::Hold };
+        let mut plan = Plan::new(now).named(Subject::everyone()).of(OpId::at(now, 1)).take(take(8));
+        plan.life = Length::from_secs(60 * minutes).unwrap();
+        assert!(matches!(store.apply(&plan, now).unwrap(), Verdict::Granted(_)));
+        let more = Plan::new(now).named(Subject::everyone()).of(OpId::at(now, 2)).take(take(need));
+        let Verdict::Denied(denial) = store.apply(&more, now).unwrap() else { unreachable!() };
+        denial.blocked[0].short
+    };
+    let freed = |text| When::WhenFreed { latest: at(text) };
+    assert_eq!(limit.when(&short(4, 15)), freed("2026-01-10T12:15:00Z"), "the hold ends first");
+    assert_eq!(limit.when(&short(4, 24 * 60)), freed("2026-01-11T00:00:00Z"), "the refill comes first");
+    assert_eq!(limit.when(&short(12, 15)), freed("2026-01-12T00:00:00Z"), "two refills, or one and what is held");
+    let plain = Limit::credits(10).compile().unwrap();
+    assert_eq!(plain.when(&short(12, 15)), freed("2026-01-12T00:00:00Z"), "the account's own refill counts");
 }

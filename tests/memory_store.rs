@@ -11,9 +11,10 @@ mod plans;
 #[path = "memory_store/tables.rs"]
 mod tables;
 
+use keyward::account::MeterId;
 use keyward::plan::{Plan, Report, Verdict};
 use keyward::store::{Filter, PartsOf, verify};
-use keyward::{MemoryStore, OpId, Store, Subject, Timestamp};
+use keyward::{Amount, MemoryStore, OpId, Store, Subject, Timestamp};
 use proptest::prelude::*;
 use tables::Tables;
 
@@ -187,6 +188,60 @@ fn idle_accounts_make_room_for_new_ones_and_live_ones_do_not() {
     }
     let live = store.account(&plain::subject("live")).unwrap().unwrap();
     assert_eq!(live.meters[0].spent(at(BEGAN)).get(), 1);
+}
+
+/// A store with a cap on accounts, and slots for each subject, was full for good once so many subjects had come: what never
+/// ends was never idle, although all slots were free again.
+#[test]
+fn slots_that_are_free_again_and_budgets_that_nobody_used_make_room_too() {
+    let store = MemoryStore::builder().shards(4).accounts(100).build().unwrap();
+    let slots = keyward::account::Rule { audit: keyward::account::Audit::None, ..plain::budget(1, 3) };
+    let of = |n: u128, now| Plan::new(now).named(plain::subject(&format!("k{n}"))).of(op(n));
+    for n in 0..2_000_u128 {
+        let now = at(BEGAN);
+        let acquire = of(n, now).take(plain::hold(0, slots, 1)).take(plain::hold(0, plain::budget(2, 9), 4));
+        assert!(granted(&store.apply(&acquire, now).unwrap()), "{n}");
+        let free = Report::Settle {
+            account: None,
+            actual: [1, 2].map(|meter| (MeterId(meter), Amount::ZERO)).into_iter().collect(),
+        };
+        let report = if n % 2 == 0 { free } else { Report::Release { account: None } };
+        assert!(granted(&store.apply(&of(n, now).report(report), now).unwrap()), "{n}");
+        assert!(store.len() <= 100);
+    }
+    assert_eq!(verify(&store, at(BEGAN)).unwrap(), vec![]);
+    // What is spent is kept, and so is a later generation: an older process would begin the first one again.
+    for (name, rule) in [("spent", plain::budget(2, 9)), ("newer", keyward::account::Rule { generation: 1, ..slots })] {
+        let taken = Plan::new(at(BEGAN)).named(plain::subject(name)).of(OpId::host(name).unwrap());
+        assert!(granted(&store.apply(&taken.clone().take(plain::hold(0, rule, 1)), at(BEGAN)).unwrap()));
+        let end = if name == "spent" {
+            Report::Settle { account: None, actual: Default::default() }
+        } else {
+            Report::Release { account: None }
+        };
+        assert!(granted(&store.apply(&taken.report(end), at(BEGAN)).unwrap()));
+        let account = store.account(&plain::subject(name)).unwrap().unwrap();
+        assert!(!account.is_idle(at(BEGAN + 1_000_000_000), 0), "{account:?}");
+    }
+}
+
+/// What a lifetime's budget held was given back, its account dropped, and what was used told only then.
+#[test]
+fn a_lifetime_that_was_dropped_counts_what_is_settled_late() {
+    let (store, now) = (MemoryStore::builder().shards(1).build().unwrap(), at(BEGAN));
+    let of = |name: &str| Plan::new(now).named(plain::subject(name)).of(OpId::host(name).unwrap());
+    let acquire = |name: &str| of(name).take(plain::hold(0, plain::budget(2, 9), 4));
+    assert!(granted(&store.apply(&acquire("late"), now).unwrap()));
+    assert!(granted(&store.apply(&of("late").report(Report::Release { account: None }), now).unwrap()));
+    for n in 0..20 {
+        assert!(granted(&store.apply(&acquire(&format!("k{n}")), now).unwrap()));
+    }
+    assert_eq!(store.account(&plain::subject("late")).unwrap(), None);
+    let settle = Report::Settle { account: None, actual: [(MeterId(2), Amount::new(7))].into_iter().collect() };
+    assert!(granted(&store.apply(&of("late").report(settle), now).unwrap()));
+    let more = Plan::new(now).named(plain::subject("late")).take(plain::charge(0, plain::budget(2, 9), 3));
+    assert!(matches!(store.apply(&more, now).unwrap(), Verdict::Denied(_)), "7 + 3 > 9");
+    assert_eq!(verify(&store, now).unwrap(), vec![]);
 }
 
 #[test]

@@ -23,6 +23,8 @@ use crate::window::{Ring, Slices};
 
 /// The version that is written.
 const VERSION: u8 = 1;
+/// Said with the end of a part: rows have corrected it, so many as the next number says.
+const AMENDED: u8 = 4;
 
 impl Account {
     /// The account as bytes, appended to `to`.
@@ -67,21 +69,20 @@ impl Account {
 impl Part {
     /// All of the part but what it is found by, its operation, account and sequence, as bytes appended to `to`.
     pub fn encode(&self, to: &mut Vec<u8>) {
-        let Self { op: _, account: _, sequence: _, taken, expires, end, entries, context } = self;
+        let Self { op: _, account: _, sequence: _, taken, expires, end, entries, context, amended } = self;
         let mut to = Writer(to);
         to.version();
         to.instant(*taken);
         to.instant(*expires);
-        match end {
-            None => to.byte(0),
-            Some((how, at)) => {
-                to.byte(match how {
-                    How::Settled => 1,
-                    How::Released => 2,
-                    How::Expired => 3,
-                });
-                to.instant(*at);
-            }
+        let end_of = end.map_or(0, |(how, _)| match how {
+            How::Settled => 1,
+            How::Released => 2,
+            How::Expired => 3,
+        });
+        to.byte(if *amended > 0 { end_of | AMENDED } else { end_of });
+        end.iter().for_each(|(_, at)| to.instant(*at));
+        if *amended > 0 {
+            to.number((*amended).into());
         }
         to.count(entries.len());
         entries.iter().for_each(|entry| to.entry(entry));
@@ -96,17 +97,20 @@ impl Part {
         let mut from = Reader(bytes);
         from.version()?;
         let (taken, expires) = (from.instant()?, from.instant()?);
-        let end = match from.byte()? {
+        let end = from.byte()?;
+        let amendments = end & AMENDED;
+        let end = match end & !AMENDED {
             0 => None,
             1 => Some((How::Settled, from.instant()?)),
             2 => Some((How::Released, from.instant()?)),
             3 => Some((How::Expired, from.instant()?)),
             other => return Err(damaged("the end of a part", other)),
         };
+        let amended = if amendments > 0 { from.narrow("the amendments of a part")? } else { 0 };
         let entries = SmallVec::from_vec(from.list(Reader::entry)?);
         let context = from.option(Reader::context)?.map(Arc::new);
         from.end()?;
-        Ok(Self { op, account, sequence, taken, expires, end, entries, context })
+        Ok(Self { op, account, sequence, taken, expires, end, entries, context, amended })
     }
 }
 

@@ -96,6 +96,9 @@ pub struct Part {
     pub entries: SmallVec<[Entry; 8]>,
     /// What the ledger says of the call; on one part of each operation.
     pub context: Option<Arc<Context>>,
+    /// How many rows have corrected what it booked, each of which has a sequence of its own.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub amended: u16,
 }
 
 impl Part {
@@ -131,6 +134,13 @@ impl Part {
         let before = self.entries.iter().take(place).filter(of_it);
         let rest = before.fold(used, |rest, other| rest.above(other.amount));
         if self.is_last(place) { rest } else { rest.min(entry.amount) }
+    }
+
+    /// The sequence of the next row that corrects what it booked.
+    pub(crate) fn next_amendment(&mut self) -> u32 {
+        let row = u32::from(self.sequence) | u32::from(self.amended) << 16;
+        self.amended = self.amended.saturating_add(1);
+        row
     }
 
     /// Puts an entry back into its place.

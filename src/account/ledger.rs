@@ -109,8 +109,17 @@ pub struct MeterRow {
     pub window: Timestamp,
     /// The epoch it was booked in.
     pub epoch: u32,
-    /// Told apart from other rows of the same operation in the same account.
-    pub sequence: u16,
+    /// Told apart from other rows of the same operation, kind, account and meter. Its lower half is the sequence of the part.
+    pub sequence: u32,
     /// What was spent: up for spend, down for a correction. For a balance, what left it; down for what came.
     pub spent: i64,
+}
+
+impl MeterRow {
+    /// Whether a row of the same operation may not be beside this one: each has a key of its own.
+    #[must_use]
+    pub fn has_key_of(&self, other: &Self) -> bool {
+        let key = |row: &Self| (row.kind, row.meter, row.sequence);
+        key(self) == key(other) && self.account == other.account
+    }
 }

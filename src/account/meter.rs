@@ -134,6 +134,15 @@ impl Meter {
         }
     }
 
+    /// The meter that an entry was taken in, in a window without beginning or end, if no account has it because nothing
+    /// was left there: as it would begin in this epoch, until a rule says what its limit is.
+    pub(crate) fn of_all_time(entry: &Entry, epoch: u32) -> Option<Self> {
+        let Entry { meter: id, mark, audit, .. } = *entry;
+        let counter = Counter::Tally { tally: Tally::since(mark), ends: Timestamp::MAX };
+        let meter = Self { id, generation: 0, epoch, claimed: 0, cap: Cap::Unlimited, audit, counter };
+        (mark == Timestamp::MIN && entry.epoch == epoch).then_some(meter)
+    }
+
     /// The meter of a key never seen.
     #[must_use]
     pub fn health() -> Self {
@@ -171,15 +180,21 @@ impl Meter {
     /// Whether it says no more than one that begins in this epoch would, from this instant on, and nothing that was taken
     /// in it and has ended can be settled there any more.
     ///
-    /// Where a count is empty because all of it was given back, what has ended can still be settled above that. So a
-    /// window that does not end is never idle, and a rate is once its length has passed.
+    /// Where a count is empty because all of it was given back, what has ended can still be settled above that. So a rate
+    /// is idle once its length has passed. A window that has no beginning and no end is as soon as nothing is left in it:
+    /// what is settled late finds the same window again. Of a later generation it is kept: a
+    /// process with an older policy would begin one of an older.
     #[must_use]
     pub fn is_idle(&self, now: Timestamp, epoch: u32) -> bool {
         if !self.held().is_zero() {
             return false;
         }
         match &self.counter {
-            Counter::Tally { ends, .. } => *ends <= now && *ends < Timestamp::MAX,
+            Counter::Tally { tally, ends: Timestamp::MAX } => {
+                let fresh = tally.start == Timestamp::MIN && tally.spent.is_zero() && self.claimed == 0;
+                fresh && self.generation == 0 && self.epoch <= epoch
+            }
+            Counter::Tally { ends, .. } => *ends <= now,
             Counter::Sliding { length, state, .. } | Counter::Leak { length, state, .. } => {
                 self.limiter().used(state, now).is_zero() && self.has_passed(state.until(), *length, now, epoch)
             }

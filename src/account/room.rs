@@ -69,7 +69,7 @@ impl Meter {
             _ => When::Never,
         };
         let window_end = ends.filter(|end| *end < Timestamp::MAX);
-        Some(Short { need, have, held, cap: self.cap, window_end, when })
+        Some(Short { need, have, held, cap: self.cap, window_end, when, refill: None })
     }
 
     /// What counts now, and in which window; `None` if none is open and none may open, and what counted last is kept.
@@ -142,7 +142,8 @@ fn limiter_short(answer: Answer, held: Amount, earliest: Timestamp) -> Option<Sh
         when => when,
     };
     let have = refused.used.above(held);
-    Some(Short { need: refused.need, have, held, cap: refused.limit, window_end: Some(refused.ends), when })
+    let (need, cap, window_end) = (refused.need, refused.limit, Some(refused.ends));
+    Some(Short { need, have, held, cap, window_end, when, refill: None })
 }
 
 fn balance_short(balance: &Balance, need: Amount, latest: Timestamp) -> Option<Short> {
@@ -152,5 +153,6 @@ fn balance_short(balance: &Balance, need: Amount, latest: Timestamp) -> Option<S
     let units = balance.units.unwrap_or(i64::MAX);
     let when = if need.get() <= units { When::WhenFreed { latest } } else { When::Never };
     let cap = Cap::At(Amount::from_i64(units).unwrap_or_default());
-    Some(Short { need, have: Amount::ZERO, held: balance.held, cap, window_end: None, when })
+    let (held, refill) = (balance.held, balance.room_on(need));
+    Some(Short { need, have: Amount::ZERO, held, cap, window_end: None, when, refill })
 }

@@ -129,6 +129,10 @@ pub struct Short {
     pub cap: Cap,
     /// When the window ends, if it does.
     pub window_end: Option<Timestamp>,
-    /// When it can pass.
+    /// When it can pass, for someone who knows no zone: as if a balance were never refilled.
     pub when: When,
+    /// The first date, where the refill counts days, on which the refills of a balance will have made room, if they do.
+    /// [`Compiled::when`](crate::limit::Compiled::when) turns it into an instant.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub refill: Option<Civil>,
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::account::{Account, Audit, MeterId, OnExpiry};
+use crate::account::{Account, Audit, MeterId, OnExpiry, RowEntry};
 use crate::amount::{Amount, Cap};
 use crate::error::{Error, StoreError};
 use crate::id::{OpId, Subject};
@@ -210,6 +210,18 @@ pub(super) fn spent_and_held(
 ) -> Result<(i64, i64), Failure> {
     let account = account(store, of)?;
     Ok(account.meter(MeterId(meter)).map_or((0, 0), |meter| (meter.spent(now).get(), meter.held().get())))
+}
+
+/// Fails if two rows of meters have the same operation, kind, account, meter and sequence.
+pub(super) fn rows_have_keys(store: &dyn Store) -> Outcome {
+    let mut seen = std::collections::BTreeSet::new();
+    for (number, row) in all_rows(store, &Filter::default(), 1_000)? {
+        let (Some(op), RowEntry::Meter(meter)) = (row.op, row.entry) else { continue };
+        let key = (op, format!("{:?}", meter.kind), meter.account, meter.meter, meter.sequence);
+        ensure!(!seen.contains(&key), "row {number} has the key of another: {key:?}");
+        seen.insert(key);
+    }
+    Ok(())
 }
 
 /// All that a paged reading gives, in pages of this size; fails when a page does not move on.

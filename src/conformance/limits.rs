@@ -148,7 +148,8 @@ fn one_by_one() -> Result<[(Rule, Subject, OpId); 4], Failure> {
 }
 
 /// A store dropped an account in which all had been given back. What was used was told a little later, and counted nowhere:
-/// a lifetime's budget did not see it, and the ledger proved more than was kept.
+/// a lifetime's budget did not see it, and the ledger proved more than was kept. An account with nothing but such a budget
+/// may be dropped all the same: deciding finds its only window again.
 pub(super) fn what_was_given_back_can_be_settled_late(store: &dyn Store, now: Timestamp) -> Outcome {
     let mut shadow = Shadow::of(store);
     for (limit, who, call) in one_by_one()? {

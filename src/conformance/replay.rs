@@ -1,6 +1,7 @@
 //! One operation, once, however often it is asked for.
 
-use super::kit::{Failure, Outcome, amounts, args, charge, ensure, hold, key, later, lifetime, op, plan, same, settle};
+use super::kit::{Failure, Outcome, amounts, args, charge, ensure, hold, key, later, lifetime, minute, op, plan};
+use super::kit::{same, settle};
 use super::shadow::Shadow;
 use crate::account::{Audit, MeterId};
 use crate::amount::Amount;
@@ -160,4 +161,30 @@ pub(super) fn a_denied_report_can_be_repeated(store: &dyn Store, now: Timestamp)
     same!(again.effects.first(), Some(&told), "what the second settle did");
     same!(shadow.spent_and_held(&alice, 1, now)?, (9, 0), "what is spent and held");
     shadow.proved(now)
+}
+
+/// All that was recorded after a settle had one key in the ledger, so that whoever took rows by their keys lost all but one;
+/// so had what one hold took in two windows.
+pub(super) fn rows_of_one_operation_are_told_apart(store: &dyn Store, now: Timestamp) -> Outcome {
+    let mut shadow = Shadow::of(store);
+    let alice = key("alice")?;
+    let of = |name: &str, now, report| Ok::<_, Failure>(plan(now, &[]).of(op(name)?).report(report));
+    let more = |n| Report::Record { more: amounts(&[(1, n)]) };
+    for minutes in [0, 1] {
+        let then = later(now, 60 * minutes);
+        shadow.granted(&plan(then, &[&alice]).of(op("call")?).take(hold(0, minute(1, 100, then), 4)), then)?;
+    }
+    let then = later(now, 61);
+    for report in [more(1), more(2), settle(&[(1, 9)]), more(3), more(3)] {
+        shadow.granted(&of("call", then, report)?, then)?;
+    }
+    shadow.granted(&of("call", then, more(5))?.report(more(6)), then)?;
+    // What expired, and is raised again and again until it is settled.
+    shadow.granted(&plan(then, &[&alice]).of(op("lost")?).take(hold(0, lifetime(2, 100), 4)), then)?;
+    let late = later(now, 2_000);
+    for n in [5, 6, 7] {
+        shadow.granted(&of("lost", late, Report::Raise { to: amounts(&[(2, n)]) })?, late)?;
+    }
+    shadow.granted(&of("lost", late, settle(&[(2, 3)]))?, late)?;
+    shadow.proved(late)
 }

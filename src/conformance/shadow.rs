@@ -133,7 +133,7 @@ impl<'a> Shadow<'a> {
         self.sweep(now, PAGE)?;
         let mismatches = verify(self.store, now)?;
         ensure!(mismatches.is_empty(), "the ledger proves something else by {now}: {mismatches:?}");
-        Ok(())
+        super::kit::rows_have_keys(self.store)
     }
 
     /// What is spent and held in a meter.

@@ -3,11 +3,11 @@
 use std::fmt;
 
 use super::{Shape, Weights};
-use crate::account::{Ask, Audit, Firm, Kernel, MeterId, OnExpiry, Rule};
+use crate::account::{Ask, Audit, Firm, Kernel, MeterId, OnExpiry, Rule, Short};
 use crate::amount::{Amount, Cap, Measure};
 use crate::error::Error;
 use crate::id::{self, LimitId, Subject};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, When};
 use crate::usage::Usage;
 use crate::window::{Anchored, FirstUse, Grid, Schedule, Slices, Window};
 
@@ -195,6 +195,39 @@ impl Compiled {
                 "nothing",
                 format!("an estimate, since the limit {} counts it; or make the limit assume() one", self.id),
             )),
+        }
+    }
+
+    /// When what this limit refused can pass: a balance with its refills, whose days are those of the limit's zone.
+    ///
+    /// ```
+    /// use keyward::account::{Act, Ask, MeterId};
+    /// use keyward::plan::{Plan, Take, Verdict};
+    /// use keyward::quota::{Every, Refill, RefillPolicy};
+    /// use keyward::{Amount, Limit, MemoryStore, Store, Subject, Timestamp, When};
+    ///
+    /// let daily = Refill { amount: Amount::new(10), every: Every::Day, policy: RefillPolicy::Set };
+    /// let credits = Limit::credits(2).refill(daily).zone("+01:00".parse()?).compile()?;
+    ///
+    /// let (store, now): (_, Timestamp) = (MemoryStore::new(), "2024-02-28T20:00:00Z".parse()?);
+    /// let rule = credits.rule(MeterId(1), 0, now, &Default::default(), now);
+    /// let take = Take { account: 0, rule, ask: Ask::Exact(Amount::new(5)), act: Act::Charge };
+    /// let plan = Plan::new(now).named(Subject::of([("key", "alice")])?).take(take);
+    /// let Verdict::Denied(denial) = store.apply(&plan, now)? else { panic!("5 > 2") };
+    /// assert_eq!(denial.when, When::Never, "of refills and their zone a store knows nothing");
+    /// assert_eq!(credits.when(&denial.blocked[0].short), When::At("2024-02-28T23:00:00Z".parse()?));
+    /// # Ok::<(), keyward::Error>(())
+    /// ```
+    #[must_use]
+    pub fn when(&self, short: &Short) -> When {
+        let (Shape::Credits(_, zone), Some(date)) = (&self.shape, short.refill) else { return short.when };
+        let at = zone.midnight(date);
+        match short.when {
+            When::At(other) => When::At(at.min(other)),
+            When::WhenFreed { latest } => When::WhenFreed { latest: latest.min(at) },
+            // What is held may be given back before, and be enough together with an earlier refill.
+            When::Never if !short.held.is_zero() => When::WhenFreed { latest: at },
+            When::Never => When::At(at),
         }
     }
 

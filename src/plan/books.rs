@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::alone::{booked, counts};
 use super::decide::{Desk, Stop, no_account};
+use super::plain::{booked, counts};
 use super::{Effect, Loaded};
 use crate::account::{
     Account, Audit, Context, Counter, Entry, Kind, Landed, Meter, MeterId, MeterRow, Moved, Part, Row, RowEntry, Rule,
@@ -64,8 +64,19 @@ impl Desk<'_> {
         }
     }
 
-    pub(super) fn row(&mut self, at: Timestamp, op: Option<OpId>, entry: RowEntry) {
-        self.state.changes.rows.push(Row { at, op, entry });
+    /// Writes a row. Of two that one plan writes of the same operation, kind, account and meter, each has its own sequence.
+    pub(super) fn row(&mut self, at: Timestamp, op: Option<OpId>, mut entry: RowEntry) {
+        let rows = &mut self.state.changes.rows;
+        if let (Some(_), RowEntry::Meter(new)) = (&op, &mut entry) {
+            let is_it = |row: &Row, new: &MeterRow| match &row.entry {
+                RowEntry::Meter(row) => row.has_key_of(new),
+                _ => false,
+            };
+            while rows.iter().rev().take_while(|row| row.op == op).any(|row| is_it(row, new)) {
+                new.sequence = new.sequence.saturating_add(1 << 16);
+            }
+        }
+        rows.push(Row { at, op, entry });
     }
 
     /// Ends what an entry holds, and writes the row of it.
@@ -80,24 +91,25 @@ impl Desk<'_> {
     ) -> Result<Landed, Stop> {
         let landed = self.in_meter(account, entry, |meter| meter.settle(entry, actual, at))?;
         entry.amount = actual;
-        self.entry_row(op, account, sequence, entry, actual.get(), (kind, at));
+        self.entry_row(op, account, sequence.into(), entry, actual.get(), (kind, at));
         Ok(landed)
     }
 
-    /// Moves what an ended entry has booked to another amount, and writes the row of it.
+    /// Moves what an entry of a part has booked to another amount, and writes the row of it.
     pub(super) fn amend_entry(
         &mut self,
-        op: &OpId,
-        account: &Subject,
-        sequence: u16,
+        part: &mut Part,
         entry: &mut Entry,
         to: Amount,
         kind: Kind,
     ) -> Result<Landed, Stop> {
         let (now, by) = (self.now, to.get().saturating_sub(entry.amount.get()));
-        let landed = self.in_meter(account, entry, |meter| meter.amend(entry, by, now))?;
+        let landed = self.in_meter(&part.account, entry, |meter| meter.amend(entry, by, now))?;
         entry.amount = to;
-        self.entry_row(op, account, sequence, entry, by, (kind, now));
+        if entry.audit == Audit::Rows && by != 0 {
+            let sequence = part.next_amendment();
+            self.entry_row(&part.op, &part.account, sequence, entry, by, (kind, now));
+        }
         Ok(landed)
     }
 
@@ -108,14 +120,19 @@ impl Desk<'_> {
         Ok(landed)
     }
 
-    /// Does this to the meter of an entry, if there still is one.
+    /// Does this to the meter of an entry, if there still is one, or was one that could be dropped.
     fn in_meter(
         &mut self,
         account: &Subject,
         entry: &Entry,
         change: impl FnOnce(&mut Meter) -> Result<Landed, Error>,
     ) -> Result<Landed, Stop> {
+        let epoch = self.state.counters.epoch;
         let loaded = self.account_of(account)?;
+        if loaded.account.meter(entry.meter).is_none() {
+            let Some(again) = Meter::of_all_time(entry, epoch) else { return Ok(Landed::Elsewhere) };
+            loaded.account.meters.push(again);
+        }
         let Some(meter) = loaded.account.meter_mut(entry.meter) else { return Ok(Landed::Elsewhere) };
         let landed = change(meter)?;
         loaded.changed |= landed != Landed::Elsewhere;
@@ -126,7 +143,7 @@ impl Desk<'_> {
         &mut self,
         op: &OpId,
         account: &Subject,
-        sequence: u16,
+        sequence: u32,
         entry: &Entry,
         spent: i64,
         (kind, at): (Kind, Timestamp),

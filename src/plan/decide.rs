@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::alone::{carried_out, refused};
+use super::plain::{carried_out, refused};
 use super::report::Lookup;
 use super::{Act, Blocked, Denial, Due, Effect, Firm, Grant, Loaded, Pick, Plan, Ready, Report, State, Take, Verdict};
 use crate::account::{Audit, Context, Counter, Entry, How, Kind, MeterId, MeterRow, OnExpiry, Part, RowEntry};
@@ -242,6 +242,7 @@ impl Desk<'_> {
                 cap: Cap::At(Amount::ZERO),
                 window_end: None,
                 when,
+                refill: None,
             };
             blocked.push(Blocked { account: ready.account, meter: MeterId::HEALTH, short });
         }
@@ -252,7 +253,7 @@ impl Desk<'_> {
     fn carry_out(&mut self, grant: &mut Grant) -> Result<(), Stop> {
         let plan = self.plan;
         let expires = self.now.saturating_add(plan.life);
-        self.name_the_key(&grant.picked);
+        self.context = plan.context_with(&grant.picked);
         for take in &plan.takes {
             self.take(take, expires, grant)?;
         }
@@ -270,15 +271,6 @@ impl Desk<'_> {
         }
         self.tell_the_charge(grant);
         Ok(())
-    }
-
-    /// The context that the ledger is told, with the key that was picked.
-    fn name_the_key(&mut self, picked: &[u8]) {
-        let picked = self.plan.picks.iter().zip(picked);
-        let key = picked.filter_map(|(pick, at)| pick.alternatives.get(usize::from(*at))?.key.as_ref()).next_back();
-        if let (Some(key), Some(context)) = (key, &self.plan.context) {
-            self.context = Some(Arc::new(Context { key: Some(key.clone()), ..Context::clone(context) }));
-        }
     }
 
     /// A charge is told to the ledger whatever limits there are, unless a report has told of it.
@@ -359,6 +351,7 @@ impl Desk<'_> {
             end: None,
             entries: SmallVec::from_slice(&[entry]),
             context: None,
+            amended: 0,
         });
         Ok(())
     }

@@ -111,7 +111,7 @@ impl Desk<'_> {
                     Kind::Settle => {
                         self.end_entry(&part.op, &part.account, part.sequence, &mut entry, used, (kind, self.now))?
                     }
-                    _ => self.amend_entry(&part.op, &part.account, part.sequence, &mut entry, used, kind)?,
+                    _ => self.amend_entry(&mut part, &mut entry, used, kind)?,
                 };
                 effects.push(self.booked(&part.account, entry.meter, held, used, landed));
                 part.put(place, entry);
@@ -202,7 +202,7 @@ impl Desk<'_> {
                 let landed = if part.is_open() {
                     self.raise_entry(&part.account, &mut entry, by)?
                 } else {
-                    self.amend_entry(&part.op, &part.account, part.sequence, &mut entry, to, Kind::Adjust)?
+                    self.amend_entry(&mut part, &mut entry, to, Kind::Adjust)?
                 };
                 effects.push(self.booked(&part.account, entry.meter, held, to, landed));
                 part.put(place, entry);
@@ -230,8 +230,7 @@ impl Desk<'_> {
                 let base = if part.is_open() { Amount::ZERO } else { entry.amount };
                 let sum = base.checked_add(more).ok_or_else(|| invalid("record", more, "a sum of at most 2^63 - 1"))?;
                 let mut booked = Entry { amount: base, ..entry };
-                let landed =
-                    self.amend_entry(&part.op, &part.account, part.sequence, &mut booked, sum, Kind::Record)?;
+                let landed = self.amend_entry(&mut part, &mut booked, sum, Kind::Record)?;
                 effects.push(self.booked(&part.account, entry.meter, base, sum, landed));
                 if !part.is_open() {
                     part.put(place, booked);

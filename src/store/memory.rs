@@ -263,12 +263,16 @@ impl std::fmt::Debug for MemoryStore {
 
 impl Store for MemoryStore {
     fn apply(&self, plan: &Plan, now: Timestamp) -> Result<Verdict, StoreError> {
-        let mut grant = Grant::default();
-        match self.carry_out_alone(plan, now, &mut grant) {
-            Some(Ok(())) => Ok(Verdict::Granted(grant)),
-            Some(Err(denial)) => Ok(Verdict::Denied(*denial)),
-            None => self.carry_out(plan, now, Due::MOST, &mut 0),
+        // A verdict is large: it is made where it is returned.
+        let mut verdict = Ok(Verdict::Granted(Grant::default()));
+        if let Ok(Verdict::Granted(grant)) = &mut verdict {
+            match self.carry_out_plainly(plan, now, grant) {
+                Some(Ok(())) => return verdict,
+                Some(Err(denial)) => return Ok(Verdict::Denied(*denial)),
+                None => {}
+            }
         }
+        self.carry_out(plan, now, Due::MOST, &mut 0)
     }
 
     fn sweep(&self, now: Timestamp, most: usize) -> Result<usize, StoreError> {
@@ -278,11 +282,11 @@ impl Store for MemoryStore {
         // Whoever adds a part from here on says so after this, and those that are there are read below.
         self.due.store(i64::MAX, Ordering::SeqCst);
         let mut ended = 0;
-        for lane in &self.shards {
+        for (number, lane) in (0_u16..).zip(&self.shards) {
             while ended < most && lane.due.load(Ordering::Relaxed) <= now.as_micros() {
-                match self.sweep_one(lane, now, most - ended)? {
-                    0 => break,
-                    some => ended += some,
+                match self.sweep_one(number, now, most - ended)? {
+                    Some(some) => ended += some,
+                    None => break,
                 }
             }
             self.due.fetch_min(lane.due.load(Ordering::Relaxed), Ordering::Relaxed);

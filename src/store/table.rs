@@ -110,57 +110,84 @@ const CHUNK: u32 = u128::BITS;
 
 /// Names and their values. See the [module](self).
 #[derive(Debug)]
-pub(crate) struct Table<V> {
+pub(crate) struct Table<V, S = u32, const N: usize = 22> {
     index: Index,
-    chunks: Vec<Vec<Option<Entry<V>>>>,
+    chunks: Vec<Vec<Option<Entry<V, S, N>>>>,
     /// Which slots of each chunk hold an entry.
     used: Vec<u128>,
     /// No chunk before this one has a free slot.
     open: usize,
-    stamp: u32,
+    stamp: S,
 }
 
 #[derive(Debug)]
-struct Entry<V> {
+struct Entry<V, S, const N: usize> {
     value: V,
-    name: Name,
-    hash: u32,
-    stamp: u32,
+    name: Name<S, N>,
 }
 
-/// Longest name that is kept beside its value: what makes an entry of three words seven words long.
-const INLINE: usize = 22;
-
+/// A name of at most `N` bytes lies beside its value: 22 make an entry of three words seven words long, 26 one of four
+/// words without a stamp eight.
 #[derive(Debug)]
-enum Name {
-    Short { len: u8, bytes: [u8; INLINE] },
-    Long(Box<[u8]>),
+enum Name<S, const N: usize> {
+    Short { len: u8, bytes: [u8; N], hash: u32, stamp: S },
+    Long { name: Box<[u8]>, hash: u32, stamp: S },
 }
 
-impl Name {
-    fn new(name: &[u8]) -> Self {
-        let mut bytes = [0; INLINE];
+impl<S: Stamp, const N: usize> Name<S, N> {
+    fn new(name: &[u8], hash: u32, stamp: S) -> Self {
+        let mut bytes = [0; N];
         match (bytes.get_mut(..name.len()), u8::try_from(name.len())) {
             (Some(start), Ok(len)) => {
                 start.copy_from_slice(name);
-                Self::Short { len, bytes }
+                Self::Short { len, bytes, hash, stamp }
             }
-            _ => Self::Long(name.into()),
+            _ => Self::Long { name: name.into(), hash, stamp },
         }
     }
 
     #[inline]
     fn bytes(&self) -> &[u8] {
         match self {
-            Self::Short { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
-            Self::Long(name) => name,
+            Self::Short { len, bytes, .. } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Self::Long { name, .. } => name,
+        }
+    }
+
+    #[inline]
+    fn hash(&self) -> u32 {
+        match self {
+            Self::Short { hash, .. } | Self::Long { hash, .. } => *hash,
+        }
+    }
+
+    #[inline]
+    fn stamp(&self) -> S {
+        match self {
+            Self::Short { stamp, .. } | Self::Long { stamp, .. } => *stamp,
         }
     }
 }
 
-impl<V> Default for Table<V> {
+/// What tells an entry from those that were in its slot before: nothing, where nobody asks.
+pub(crate) trait Stamp: Copy + Default + PartialEq {
+    fn next(self) -> Self;
+}
+
+impl Stamp for u32 {
+    #[inline]
+    fn next(self) -> Self {
+        self.wrapping_add(1)
+    }
+}
+
+impl Stamp for () {
+    fn next(self) -> Self {}
+}
+
+impl<V, S: Stamp, const N: usize> Default for Table<V, S, N> {
     fn default() -> Self {
-        Self { index: Index::default(), chunks: Vec::new(), used: Vec::new(), open: 0, stamp: 0 }
+        Self { index: Index::default(), chunks: Vec::new(), used: Vec::new(), open: 0, stamp: S::default() }
     }
 }
 
@@ -168,7 +195,9 @@ impl<V> Table<V> {
     pub(crate) fn new() -> Self {
         Self::default()
     }
+}
 
+impl<V, S: Stamp, const N: usize> Table<V, S, N> {
     /// How many entries there are.
     pub(crate) fn len(&self) -> usize {
         self.index.len()
@@ -194,9 +223,9 @@ impl<V> Table<V> {
         let (Some(chunk), Some(used)) = (chunks.get_mut(slot.chunk()), used.get_mut(slot.chunk())) else {
             return Err(value);
         };
-        let entry = Some(Entry { value, name: Name::new(name), hash, stamp: *stamp });
+        let entry = Some(Entry { value, name: Name::new(name, hash, *stamp) });
         *used |= slot.bit();
-        *stamp = stamp.wrapping_add(1);
+        *stamp = stamp.next();
         match chunk.get_mut(slot.place()) {
             Some(place) => *place = entry,
             None => chunk.push(entry),
@@ -220,9 +249,9 @@ impl<V> Table<V> {
 
     /// The value in a slot, to be changed, if the entry there is still the one with this stamp.
     #[inline]
-    pub(crate) fn get_stamped(&mut self, slot: Slot, stamp: u32) -> Option<&mut V> {
+    pub(crate) fn get_stamped(&mut self, slot: Slot, stamp: S) -> Option<&mut V> {
         let entry = self.chunks.get_mut(slot.chunk())?.get_mut(slot.place())?;
-        entry.as_mut().filter(|entry| entry.stamp == stamp).map(|entry| &mut entry.value)
+        entry.as_mut().filter(|entry| entry.name.stamp() == stamp).map(|entry| &mut entry.value)
     }
 
     /// The name in a slot, if there is an entry.
@@ -233,8 +262,8 @@ impl<V> Table<V> {
 
     /// What tells the entry in a slot from all that were there before it, if there is an entry.
     #[inline]
-    pub(crate) fn stamp(&self, slot: Slot) -> Option<u32> {
-        self.entry(slot).map(|entry| entry.stamp)
+    pub(crate) fn stamp(&self, slot: Slot) -> Option<S> {
+        self.entry(slot).map(|entry| entry.name.stamp())
     }
 
     /// The first slot from this one on that holds an entry: with [`Slot::next`], a walk that may be left off at any point,
@@ -251,7 +280,7 @@ impl<V> Table<V> {
     /// Takes an entry out, and gives memory back when enough has become free.
     pub(crate) fn remove(&mut self, slot: Slot) -> Option<V> {
         let entry = self.chunks.get_mut(slot.chunk())?.get_mut(slot.place())?.take()?;
-        self.index.remove(entry.hash, slot.0);
+        self.index.remove(entry.name.hash(), slot.0);
         if let Some(used) = self.used.get_mut(slot.chunk()) {
             *used &= !slot.bit();
             self.open = self.open.min(slot.chunk());
@@ -267,7 +296,7 @@ impl<V> Table<V> {
     }
 
     #[inline]
-    fn entry(&self, slot: Slot) -> Option<&Entry<V>> {
+    fn entry(&self, slot: Slot) -> Option<&Entry<V, S, N>> {
         self.chunks.get(slot.chunk())?.get(slot.place())?.as_ref()
     }
 
@@ -278,7 +307,7 @@ impl<V> Table<V> {
         for (chunk, entries) in self.chunks.iter().enumerate() {
             for (place, entry) in (0..).zip(entries) {
                 if let (Some(entry), Some(slot)) = (entry, Slot::of(chunk, place)) {
-                    index.insert(entry.hash, slot.0);
+                    index.insert(entry.name.hash(), slot.0);
                 }
             }
         }
@@ -323,10 +352,9 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
         return false;
     }
-    match (a.first_chunk::<8>(), b.first_chunk::<8>(), a.last_chunk::<8>(), b.last_chunk::<8>()) {
-        (Some(a1), Some(b1), Some(a3), Some(b3)) if a.len() <= 24 => {
-            a1 == b1 && a3 == b3 && (a.len() <= 16 || a.get(8..16) == b.get(8..16))
-        }
+    match a.len() {
+        8..=16 => (a.first_chunk::<8>(), a.last_chunk::<8>()) == (b.first_chunk::<8>(), b.last_chunk::<8>()),
+        17..=32 => (a.first_chunk::<16>(), a.last_chunk::<16>()) == (b.first_chunk::<16>(), b.last_chunk::<16>()),
         _ => a == b,
     }
 }
@@ -337,184 +365,5 @@ fn lower(hash: u64) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::HashMap;
-
-    use proptest::prelude::*;
-
-    /// So that every hash of a test is one of a few, and names meet.
-    fn poor(name: &[u8]) -> u64 {
-        name.iter().map(|byte| u64::from(*byte)).sum::<u64>() % 5 * 0x3100_0001
-    }
-
-    #[test]
-    fn an_entry_of_three_words_is_seven_words_long() {
-        assert_eq!(size_of::<Option<Entry<[u64; 3]>>>(), 56);
-    }
-
-    #[test]
-    fn a_hash_differs_from_table_to_table_and_not_within_one() {
-        let (a, b) = (Hash64::new(), Hash64::new());
-        assert_eq!(a.of(b"alice"), a.clone().of(b"alice"));
-        assert_ne!(a.of(b"alice"), b.of(b"alice"));
-        assert_ne!(a.of(b"alice"), a.of(b"alice\0"));
-    }
-
-    #[test]
-    fn shards_are_used_evenly_and_by_other_bits_than_the_table() {
-        let hash = Hash64::new();
-        let mut count = [0; 16];
-        for n in 0..16_000_u32 {
-            count[Hash64::shard(hash.of(&n.to_le_bytes()), 16)] += 1;
-        }
-        assert!(count.iter().all(|count| (850..1150).contains(count)), "{count:?}");
-        assert_eq!(Hash64::shard(0xffff_ffff, 16), 0);
-    }
-
-    #[test]
-    fn names_of_every_length_are_told_apart() {
-        let mut table = Table::new();
-        let names: Vec<Vec<u8>> = (0..60).map(|len| vec![b'x'; len]).collect();
-        for name in &names {
-            table.insert(7, name, name.len()).unwrap();
-        }
-        for name in &names {
-            let slot = table.find(7, name).unwrap();
-            assert_eq!((table.get(slot), table.name(slot)), (Some(&name.len()), Some(&name[..])));
-        }
-        assert_eq!(table.find(7, &[b'x'; 60]), None);
-    }
-
-    #[test]
-    fn names_that_differ_in_any_one_byte_are_told_apart() {
-        for len in 0..40 {
-            let name = vec![b'x'; len];
-            assert!(same(&name, &name.clone()));
-            assert!(!same(&name, &vec![b'x'; len + 1]));
-            for at in 0..len {
-                let mut other = name.clone();
-                other[at] = b'y';
-                assert!(!same(&name, &other), "{len} bytes, of which {at} differs");
-            }
-        }
-    }
-
-    #[test]
-    fn a_slot_that_is_used_again_has_another_stamp() {
-        let mut table = Table::new();
-        let slot = table.insert(1, b"alice", 1).unwrap();
-        let stamp = table.stamp(slot).unwrap();
-        assert_eq!(table.remove(slot), Some(1));
-        assert_eq!((table.stamp(slot), table.get(slot), table.name(slot)), (None, None, None));
-        assert_eq!(table.remove(slot), None);
-        assert_eq!(table.insert(1, b"alice", 2), Ok(slot));
-        assert_ne!(table.stamp(slot), Some(stamp));
-    }
-
-    #[test]
-    fn memory_is_given_back_when_entries_leave() {
-        let mut table = Table::new();
-        let hash = Hash64::new();
-        let names = if cfg!(miri) { 300 } else { 10_000_u32 };
-        let slots: Vec<Slot> = (0..names)
-            .map(|n| {
-                let name = n.to_le_bytes();
-                table.insert(hash.of(&name), &name, n).unwrap()
-            })
-            .collect();
-        let full = table.index.lanes();
-        for slot in &slots[1..] {
-            table.remove(*slot);
-        }
-        assert_eq!((table.len(), table.get(slots[0])), (1, Some(&0)));
-        assert!(table.index.lanes() < full / 8, "{} of {full}", table.index.lanes());
-        assert_eq!((table.chunks.len(), table.used.len()), (1, 1));
-        assert!(table.chunks.capacity() <= 8, "{}", table.chunks.capacity());
-        table.remove(slots[0]);
-        assert_eq!((table.chunks.len(), table.next_from(Slot::FIRST)), (0, None));
-    }
-
-    #[test]
-    fn a_walk_sees_every_entry_that_stays() {
-        let mut table = Table::new();
-        for n in 0..400_u64 {
-            table.insert(n, &n.to_le_bytes(), n).unwrap();
-        }
-        let (mut at, mut seen) = (Slot::FIRST, Vec::new());
-        while let Some(slot) = table.next_from(at) {
-            let value = *table.get(slot).unwrap();
-            if value % 2 == 0 {
-                seen.push(value);
-            } else {
-                table.remove(slot);
-            }
-            at = slot.next();
-        }
-        assert_eq!(seen, (0..400).filter(|n| n % 2 == 0).collect::<Vec<_>>());
-        assert_eq!(table.len(), 200);
-    }
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Put(Vec<u8>, u32),
-        Remove(Vec<u8>),
-        Sweep(u8),
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let name = || prop_oneof![prop::collection::vec(0_u8..8, 0..3), prop::collection::vec(0_u8..2, 20..26)];
-        let step = prop_oneof![
-            4 => (name(), any::<u32>()).prop_map(|(name, value)| Step::Put(name, value)),
-            3 => name().prop_map(Step::Remove),
-            1 => any::<u8>().prop_map(Step::Sweep),
-        ];
-        prop::collection::vec(step, 0..if cfg!(miri) { 40 } else { 600 })
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 256 }, failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn a_table_does_what_a_map_does(steps in steps(), keyed: bool) {
-            let hash = Hash64::new();
-            let hash = |name: &[u8]| if keyed { hash.of(name) } else { poor(name) };
-            let mut table = Table::new();
-            let mut map: HashMap<Vec<u8>, u32> = HashMap::new();
-            let mut cursor = Slot::FIRST;
-            for step in steps {
-                match step {
-                    Step::Put(name, value) => {
-                        match table.find(hash(&name), &name) {
-                            Some(slot) => *table.get_mut(slot).unwrap() = value,
-                            None => drop(table.insert(hash(&name), &name, value).unwrap()),
-                        }
-                        map.insert(name, value);
-                    }
-                    Step::Remove(name) => {
-                        let slot = table.find(hash(&name), &name);
-                        prop_assert_eq!(slot.and_then(|slot| table.remove(slot)), map.remove(&name));
-                    }
-                    Step::Sweep(most) => for _ in 0..most {
-                        let Some(slot) = table.next_from(cursor) else { cursor = Slot::FIRST; break };
-                        cursor = slot.next();
-                        let name = table.name(slot).unwrap().to_vec();
-                        if name.len() % 2 == 1 {
-                            prop_assert_eq!(table.remove(slot), map.remove(&name));
-                        }
-                    },
-                }
-                prop_assert_eq!(table.len(), map.len());
-            }
-            for (name, value) in &map {
-                prop_assert_eq!(table.find(hash(name), name).and_then(|slot| table.get(slot)), Some(value));
-            }
-            let (mut at, mut walked) = (Slot::FIRST, 0);
-            while let Some(slot) = table.next_from(at) {
-                prop_assert!(map.contains_key(table.name(slot).unwrap()));
-                (at, walked) = (slot.next(), walked + 1);
-            }
-            prop_assert_eq!(walked, map.len());
-        }
-    }
-}
+#[allow(clippy::indexing_slicing, clippy::unwrap_used)]
+mod tests;

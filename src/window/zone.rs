@@ -54,6 +54,31 @@ pub struct Civil {
     pub month_length: u8,
 }
 
+impl Civil {
+    /// The date so many days after 1970-01-01.
+    fn on(day: i64) -> Self {
+        let (year, month, of_month) = civil::date(day);
+        let small = |days| u8::try_from(days).unwrap_or(u8::MAX);
+        let month_length = small(civil::days_in_month(year, month));
+        Self { day, month: (year - 1970) * 12 + month - 1, day_of_month: small(of_month), month_length }
+    }
+
+    /// The same, if it is from 1970 to 9999.
+    pub(crate) fn of_day(day: i64) -> Option<Self> {
+        (0..=LAST / DAY).contains(&day).then(|| Self::on(day))
+    }
+
+    /// This day, or the last if it has fewer, of the month so many months after January 1970, if it is from then to 9999.
+    pub(crate) fn of_month(month: i64, day: u8) -> Option<Self> {
+        let (year, month) = (1970_i64.saturating_add(month.div_euclid(12)), month.rem_euclid(12) + 1);
+        if !(1970..=9999).contains(&year) {
+            return None;
+        }
+        let day = i64::from(day).clamp(1, civil::days_in_month(year, month));
+        Self::of_day(civil::days(year, month, day))
+    }
+}
+
 impl Zone {
     /// Coordinated universal time.
     pub const UTC: Self = Self(Kind::Fixed(0));
@@ -83,11 +108,22 @@ impl Zone {
     #[must_use]
     pub fn date(self, now: Timestamp) -> Civil {
         let at = now.as_secs().clamp(0, LAST);
-        let day = (at + self.offset(at)).div_euclid(DAY);
-        let (year, month, today) = civil::date(day);
-        let small = |days| u8::try_from(days).unwrap_or(u8::MAX);
-        let month_length = small(civil::days_in_month(year, month));
-        Civil { day, month: (year - 1970) * 12 + month - 1, day_of_month: small(today), month_length }
+        Civil::on((at + self.offset(at)).div_euclid(DAY))
+    }
+
+    /// The first instant at which the zone's calendar shows this date, or a later one where it skips it.
+    ///
+    /// ```
+    /// use keyward::window::Zone;
+    ///
+    /// let (zone, now) = ("+05:30".parse::<Zone>()?, "2024-02-28T20:00:00Z".parse()?);
+    /// assert_eq!(zone.midnight(zone.date(now)), "2024-02-28T18:30:00Z".parse()?);
+    /// # Ok::<(), keyward::Error>(())
+    /// ```
+    #[must_use]
+    pub fn midnight(self, date: Civil) -> Timestamp {
+        let local = date.day.clamp(0, LAST / DAY).saturating_mul(DAY);
+        Timestamp::from_secs(self.first(local)).unwrap_or(Timestamp::MAX)
     }
 
     /// How many seconds the zone's clock is ahead of UTC at an instant; all in seconds since 1970.

@@ -192,6 +192,13 @@ faults! {
         }
     }
 
+    /// A part was written without how many rows had corrected it, so that the next had the key of one before.
+    rows_that_cannot_be_told_apart: ["rows_of_one_operation_are_told_apart"] {
+        fn spoil(&self, _: &mut Tables, state: &mut State) {
+            state.changes.parts.iter_mut().for_each(|part| part.amended = 0);
+        }
+    }
+
     /// Holds were counted until somebody settled them, and budgets were full of calls that nobody remembered.
     an_expiry_that_is_ignored: [
         "an_expiry_charges_at_its_own_instant",

@@ -81,7 +81,7 @@ impl Row {
                 meter: MeterId(from.small()?),
                 window: from.instant()?,
                 epoch: from.small()?,
-                sequence: from.narrow("the sequence of a row")?,
+                sequence: from.small()?,
                 spent: from.signed()?,
             }),
             2 => RowEntry::Alert {

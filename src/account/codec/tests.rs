@@ -123,12 +123,12 @@ fn part() -> impl Strategy<Value = Part> {
         Arc::new(Context { subject, tags, client: None, key: key.map(|key| key.parse().unwrap()), estimate })
     });
     (
-        (any::<u128>(), any::<u16>(), instant(), instant()),
+        (any::<u128>(), any::<u16>(), instant(), instant(), prop_oneof![Just(0), any::<u16>()]),
         proptest::option::of((how, instant())),
         proptest::collection::vec(entry, 0..6),
         proptest::option::of(context),
     )
-        .prop_map(|((n, sequence, taken, expires), end, entries, context)| Part {
+        .prop_map(|((n, sequence, taken, expires, amended), end, entries, context)| Part {
             op: OpId::at(taken, n),
             account: Subject::of([("team", "red")]).unwrap(),
             sequence,
@@ -137,6 +137,7 @@ fn part() -> impl Strategy<Value = Part> {
             end,
             entries: entries.into(),
             context,
+            amended,
         })
 }
 
@@ -238,7 +239,15 @@ fn row() -> impl Strategy<Value = Row> {
     let meter = (prop::sample::select(kinds.to_vec()), numbers()).prop_map(
         move |(kind, ((meter, epoch, sequence, spent), window))| {
             let meter = MeterId(meter);
-            RowEntry::Meter(MeterRow { kind, account: account(), meter, window, epoch, sequence, spent })
+            RowEntry::Meter(MeterRow {
+                kind,
+                account: account(),
+                meter,
+                window,
+                epoch,
+                sequence: u32::from(sequence) << (epoch % 17),
+                spent,
+            })
         },
     );
     let alert = (numbers(), amount()).prop_map(move |(((meter, _, percent, _), window), spent)| RowEntry::Alert {

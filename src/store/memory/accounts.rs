@@ -4,16 +4,21 @@ use smallvec::SmallVec;
 
 use super::holds::Holds;
 use super::pack::{self, Fixed, Layouts, Runs, Shelf, Words};
-use crate::account::{Account, Meter, MeterId, Rate};
+use crate::account::{Account, Meter};
 use crate::amount::Amount;
-use crate::plan::Meters;
 use crate::store::table::{Slot, Table};
 use crate::time::Timestamp;
+
+mod one;
+mod several;
+
+pub(super) use one::Marks;
+pub(super) use several::{Looks, News};
 
 /// Accounts by name. See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
-    table: Table<Record>,
+    table: Table<Record, (), 26>,
     layouts: Layouts,
     /// Words of accounts with several meters, by how many.
     runs: Vec<Runs>,
@@ -61,114 +66,6 @@ impl Beside {
         let Self { held, earliest, latest, open, root } = self;
         (*open, *root, *earliest, *latest) == (0, Holds::NONE, Timestamp::MAX, Timestamp::MIN)
             && held.iter().all(|held| held.is_zero())
-    }
-}
-
-/// An account where it lies, of which single meters are looked at.
-pub(super) struct Look<'a> {
-    fixed: &'a [Fixed],
-    words: &'a mut [Words],
-    beside: &'a mut u32,
-    besides: &'a mut Shelf<Beside>,
-    /// Everything but its meters.
-    pub(super) open: Account,
-    /// The first of its open parts.
-    pub(super) root: u32,
-    /// Which meters are in `news`, a bit for each place.
-    seen: u64,
-    news: &'a mut News,
-}
-
-/// What single meters have counted now.
-pub(super) type News = SmallVec<[New; 8]>;
-
-pub(super) struct New {
-    place: usize,
-    words: Words,
-    held: Amount,
-}
-
-impl Meters for Look<'_> {
-    #[inline]
-    fn rate<R>(&mut self, id: MeterId, change: impl FnOnce(&mut Rate) -> Option<R>) -> Option<R> {
-        let (place, fixed, held) = self.find(id)?;
-        let mut rate = fixed.rate(*self.words.get(place)?, held)?;
-        let done = change(&mut rate)?;
-        self.keep(place, rate.state.parts(), rate.held);
-        Some(done)
-    }
-
-    fn with<R>(&mut self, id: MeterId, change: impl FnOnce(&mut Meter) -> Option<R>) -> Option<R> {
-        let (place, fixed, held) = self.find(id)?;
-        let mut meter = fixed.meter(*self.words.get(place)?, held);
-        let done = change(&mut meter)?;
-        if !fixed.is_of(&meter) {
-            return None;
-        }
-        self.keep(place, pack::words(&meter.counter), meter.held());
-        Some(done)
-    }
-}
-
-impl<'a> Look<'a> {
-    /// A meter that has not been changed yet: its place, and what it holds.
-    #[inline]
-    fn find(&self, id: MeterId) -> Option<(usize, &'a Fixed, Amount)> {
-        let place = self.fixed.iter().position(|fixed| fixed.is(id))?;
-        if self.seen & Self::bit(place)? != 0 {
-            return None;
-        }
-        let beside = if *self.beside == NONE { None } else { self.besides.get(*self.beside) };
-        let held = beside.and_then(|beside| beside.held.get(place)).copied().unwrap_or_default();
-        Some((place, self.fixed.get(place)?, held))
-    }
-
-    #[inline]
-    fn keep(&mut self, place: usize, words: Words, held: Amount) {
-        self.seen |= Self::bit(place).unwrap_or_default();
-        self.news.push(New { place, words, held });
-    }
-
-    #[inline]
-    fn bit(place: usize) -> Option<u64> {
-        1_u64.checked_shl(u32::try_from(place).ok()?)
-    }
-}
-
-impl Look<'_> {
-    /// Writes what was kept of single meters, and everything else.
-    #[inline]
-    pub(super) fn put(&mut self) {
-        let Self { fixed, words, beside: number, besides, open, root, news, seen: _ } = self;
-        for New { place, words: new, held: _ } in news.iter() {
-            if let Some(words) = words.get_mut(*place) {
-                *words = *new;
-            }
-        }
-        let Account { meters: _, open, earliest, latest } = open;
-        if **number == NONE {
-            let closed = (*open, *root, *earliest, *latest) == (0, Holds::NONE, Timestamp::MAX, Timestamp::MIN);
-            if closed && news.iter().all(|new| new.held.is_zero()) {
-                return;
-            }
-            **number = besides.take();
-        }
-        let Some(beside) = besides.get_mut(**number) else { return };
-        (beside.open, beside.earliest, beside.latest, beside.root) = (*open, *earliest, *latest, *root);
-        let held = &mut beside.held;
-        while held.len() < fixed.len() {
-            held.push(Amount::ZERO);
-        }
-        let held = held.as_mut_slice();
-        for New { place, words: _, held: new } in news.iter() {
-            if let Some(held) = held.get_mut(*place) {
-                *held = *new;
-            }
-        }
-        if *open == 0 && beside.says_nothing() {
-            besides.clear(**number);
-            **number = NONE;
-        }
     }
 }
 
@@ -304,24 +201,6 @@ impl Accounts {
         }
     }
 
-    /// An account where it lies, unless it is kept as it is. Nothing is changed before [`Look::put`].
-    #[inline]
-    pub(super) fn look<'a>(&'a mut self, slot: Slot, news: &'a mut News) -> Option<Look<'a>> {
-        let Self { table, layouts, runs, besides, .. } = self;
-        let Record { layout, beside, words } = table.get_mut(slot).filter(|record| record.layout != NONE)?;
-        let fixed = layouts.get(*layout);
-        let words = match runs.get_mut(fixed.len()).filter(|_| fixed.len() > 1) {
-            Some(runs) => runs.get_mut(number(*words)),
-            None => std::slice::from_mut(words),
-        };
-        let (mut open, mut root) = (Account::default(), Holds::NONE);
-        if *beside != NONE {
-            let it = besides.get(*beside)?;
-            (open.open, open.earliest, open.latest, root) = (it.open, it.earliest, it.latest, it.root);
-        }
-        Some(Look { fixed, words, beside, besides, open, root, seen: 0, news })
-    }
-
     /// Finds room for these meters, if it is not the room that they have.
     #[inline]
     fn lay_out(&mut self, record: &mut Record, meters: &[Meter]) {
@@ -417,85 +296,4 @@ impl Accounts {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::account::{Audit, Counter, MeterId};
-    use crate::amount::Cap;
-    use crate::budget::Tally;
-    use crate::limiter::State;
-    use crate::quota::Balance;
-    use crate::time::Length;
-    use proptest::prelude::*;
-
-    fn counter() -> impl Strategy<Value = Counter> {
-        let amount = || prop_oneof![Just(0), any::<i64>().prop_map(|n| n & i64::MAX)];
-        (0..5, any::<[i64; 3]>(), amount(), 1_i64..9).prop_map(|(kind, [a, b, c], held, length)| {
-            let held = Amount::from_i64(held).unwrap();
-            let (length, count) = (Length::from_secs(length).unwrap(), b & i64::MAX);
-            let state = State::from_parts([a, count, c]).unwrap();
-            match kind {
-                0 => {
-                    let spent = Amount::from_i64(c & i64::MAX).unwrap();
-                    let tally = Tally { start: Timestamp::from_micros(a), spent, held };
-                    Counter::Tally { tally, ends: Timestamp::from_micros(b) }
-                }
-                1 | 2 => Counter::Sliding { length, state, held },
-                3 => Counter::Leak { length, burst: Amount::ONE, state, held },
-                _ => Counter::Balance(Balance { held, ..Balance::of(a) }),
-            }
-        })
-    }
-
-    fn account() -> impl Strategy<Value = Account> {
-        let meter = (0_u32..4, counter(), 0_u16..2).prop_map(|(id, counter, claimed)| {
-            let (cap, audit) = (Cap::At(Amount::new(5)), Audit::None);
-            Meter { id: MeterId(id), generation: 0, epoch: 0, claimed, cap, audit, counter }
-        });
-        let open = prop_oneof![Just((0, i64::MAX, i64::MIN)), any::<(u32, i64, i64)>()];
-        (prop::collection::vec(meter, 0..5), open).prop_map(|(meters, (open, earliest, latest))| {
-            let (earliest, latest) = (Timestamp::from_micros(earliest), Timestamp::from_micros(latest));
-            Account { meters, open, earliest, latest }
-        })
-    }
-
-    #[test]
-    fn a_record_is_four_words_long() {
-        assert_eq!(size_of::<Record>(), 32);
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_saved_is_what_is_loaded(steps in prop::collection::vec((0_u8..6, account(), any::<Option<u32>>()), 0..60)) {
-            let mut accounts = Accounts::default();
-            let mut known = std::collections::HashMap::<u8, (Account, u32)>::new();
-            for (name, account, root) in steps {
-                let (hash, name_of) = (u64::from(name), [name]);
-                match accounts.find(hash, &name_of) {
-                    Some(slot) if root == Some(7) || account.open % 5 == 4 => {
-                        accounts.remove(slot);
-                        known.remove(&name);
-                    }
-                    slot => {
-                        let slot = slot.or_else(|| accounts.insert(hash, &name_of)).unwrap();
-                        accounts.save(slot, &account);
-                        let root = root.unwrap_or(Holds::NONE);
-                        accounts.set_root(slot, root);
-                        known.insert(name, (account, root));
-                    }
-                }
-                for (name, (account, root)) in &known {
-                    let slot = accounts.find(u64::from(*name), &[*name]).unwrap();
-                    let mut loaded = Account::default();
-                    accounts.load(slot, &mut loaded);
-                    prop_assert_eq!(&loaded, account);
-                    prop_assert_eq!(accounts.root(slot), *root);
-                }
-            }
-            let slots: Vec<Slot> = accounts.all().map(|(slot, _)| slot).collect();
-            slots.into_iter().for_each(|slot| accounts.remove(slot));
-            prop_assert_eq!(accounts.besides.in_use(), 0);
-            prop_assert_eq!(accounts.wholes.in_use(), 0);
-            prop_assert!(accounts.layouts.is_empty());
-        }
-    }
-}
+mod tests;

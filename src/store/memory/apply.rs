@@ -1,6 +1,6 @@
 //! Carries out a plan: finds and locks what it names, loads, decides, and saves.
 
-mod alone;
+mod plain;
 
 use std::cell::Cell;
 
@@ -229,6 +229,12 @@ impl MemoryStore {
         for number in desk.spots.iter().map(|spot| spot.shard).chain(desk.also.iter().copied()) {
             numbers.push(number);
         }
+        self.lock_these(numbers)
+    }
+
+    /// The shards of these numbers, each once, in order.
+    #[inline]
+    fn lock_these(&self, mut numbers: SmallVec<[u16; 8]>) -> Locked<'_> {
         if numbers.len() > 1 {
             numbers.sort_unstable();
             numbers.dedup();
@@ -574,7 +580,7 @@ impl MemoryStore {
 
     /// Says when something in this shard expires.
     pub(super) fn tell_due(&self, number: u16, shard: &Shard) {
-        let due = shard.holds.first().map_or(i64::MAX, |(expires, _)| expires.as_micros());
+        let due = shard.holds.due().as_micros();
         if let Some(lane) = self.shards.get(usize::from(number)) {
             if lane.due.load(Ordering::Relaxed) != due {
                 lane.due.store(due, Ordering::Relaxed);

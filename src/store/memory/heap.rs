@@ -15,6 +15,11 @@ pub(super) struct Links {
 
 impl Links {
     pub(super) const NONE: Self = Self { child: NONE, next: NONE, prev: NONE };
+
+    /// Whether it hangs below no other.
+    pub(super) const fn is_first(self) -> bool {
+        self.prev == NONE
+    }
 }
 
 /// Who keeps the parts.

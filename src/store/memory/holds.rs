@@ -1,6 +1,10 @@
-//! The open hold parts of one shard, packed, in the order in which they expire: in their account, and in the shard.
+//! The open hold parts of one shard, packed, in the order in which they expire in their account.
+//!
+//! Which account has the first of all is known roughly: whenever a part becomes the first of its account, its instant is
+//! noted, and a note is looked at only when its instant has come.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -9,18 +13,17 @@ use super::heap::{self, Links, NONE, Nodes};
 use crate::account::{Audit, Context, Entry, MeterId, OnExpiry, Part};
 use crate::amount::Amount;
 use crate::id::{OpId, Subject};
-use crate::plan;
 use crate::store::table::Slot;
 use crate::time::Timestamp;
 
-/// The heap of a part's account, and that of the shard.
-const ACCOUNT: usize = 0;
-const SHARD: usize = 1;
-
 /// How many parts lie in one piece of memory.
-const PAGE: usize = 64;
+const PAGE: usize = 16;
 /// How many entries have room for their flags.
-const FLAGGED: usize = 32;
+const FLAGGED: usize = 16;
+/// How many notes there may be besides two for each part that there is room for.
+const NOTES: usize = 32;
+/// How much memory of entries is kept to be used again.
+const SPARE: usize = 64;
 
 /// Open parts. See the [module](self).
 #[derive(Debug)]
@@ -28,9 +31,12 @@ pub(super) struct Holds {
     pages: Vec<Vec<Option<Held>>>,
     free: Vec<u32>,
     count: usize,
-    root: u32,
+    /// For every account with open parts, an instant that is no later than that of its first.
+    notes: BinaryHeap<Reverse<(Timestamp, Slot)>>,
     /// Memory of entries that were more than have room in their part, to be used again.
     spare: Vec<Smalls>,
+    /// What parts hold that have more entries than have room for their flags.
+    many: HashMap<u32, Box<[Entry]>>,
 }
 
 /// One open part, as small as it can be kept.
@@ -40,10 +46,14 @@ struct Held {
     expires: Timestamp,
     taken: Timestamp,
     context: Option<Arc<Context>>,
-    entries: Entries,
-    links: [Links; 2],
+    /// Mostly all; if there are more, all of them are among `many`.
+    few: Smalls,
+    links: Links,
+    /// Those of each entry, two bits each, the first in the lowest.
+    flags: u32,
     account: Slot,
     sequence: u16,
+    amended: u16,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,13 +82,6 @@ impl Op {
     }
 }
 
-/// What a part holds: mostly a few entries, whose flags lie beside them.
-#[derive(Debug)]
-enum Entries {
-    Few { flags: u64, few: Smalls },
-    Many(Box<[Entry]>),
-}
-
 type Smalls = SmallVec<[Small; 3]>;
 
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +95,7 @@ struct Small {
 impl Small {
     /// The entry, whose flags are the lowest of these.
     #[inline]
-    fn entry(self, flags: u64) -> Entry {
+    fn entry(self, flags: u32) -> Entry {
         let Self { mark, amount, meter, epoch } = self;
         let on_expiry = if flags & 2 == 0 { OnExpiry::Release } else { OnExpiry::Charge };
         let audit = if flags & 1 == 0 { Audit::None } else { Audit::Rows };
@@ -100,51 +103,24 @@ impl Small {
     }
 }
 
-impl Entries {
-    /// These, in memory that may have been used before.
-    fn new(entries: &[Entry], mut few: Smalls) -> Self {
-        if entries.len() > FLAGGED {
-            return Self::Many(entries.into());
-        }
-        few.clear();
-        let mut flags = 0;
-        for entry in entries.iter().rev() {
-            flags = flags << 2
-                | u64::from(entry.on_expiry == OnExpiry::Charge) << 1
-                | u64::from(entry.audit == Audit::Rows);
-        }
-        few.extend(entries.iter().map(|entry| {
-            let Entry { meter, epoch, mark, amount, on_expiry: _, audit: _ } = *entry;
-            Small { mark, amount, meter, epoch }
-        }));
-        Self::Few { flags, few }
-    }
-
-    fn write_to(&self, entries: &mut SmallVec<[Entry; 8]>) {
-        match self {
-            Self::Few { flags, few } => {
-                let mut flags = *flags;
-                for small in few.iter().copied() {
-                    entries.push(small.entry(flags));
-                    flags >>= 2;
-                }
-            }
-            Self::Many(many) => entries.extend_from_slice(many),
-        }
-    }
-
-    /// The memory of its own that it has, if it has any.
-    fn spare(self) -> Option<Smalls> {
-        match self {
-            Self::Few { few, .. } => Some(few).filter(Smalls::spilled),
-            Self::Many(_) => None,
-        }
+impl Held {
+    #[inline]
+    fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
+        let flags = (0_u32..32).step_by(2).map(|by| self.flags >> by);
+        self.few.iter().zip(flags).map(|(small, flags)| small.entry(flags))
     }
 }
 
 impl Default for Holds {
     fn default() -> Self {
-        Self { pages: Vec::new(), free: Vec::new(), count: 0, root: NONE, spare: Vec::new() }
+        Self {
+            pages: Vec::new(),
+            free: Vec::new(),
+            count: 0,
+            notes: BinaryHeap::new(),
+            spare: Vec::new(),
+            many: HashMap::new(),
+        }
     }
 }
 
@@ -153,18 +129,12 @@ impl Holds {
 
     /// Keeps a new part of the account in this slot, whose first part this is. Returns its number.
     pub(super) fn insert(&mut self, part: &Part, account: Slot, root: &mut u32) -> u32 {
-        let Part { op, account: _, sequence, taken, expires, end: _, entries, context } = part;
-        let held = Held {
-            op: Op::new(op),
-            expires: *expires,
-            taken: *taken,
-            context: context.clone(),
-            entries: self.entries(entries),
-            links: [Links::NONE; 2],
-            account,
-            sequence: *sequence,
-        };
-        self.hang(held, root)
+        let Part { op, account: _, sequence, taken, expires, end: _, entries, context, amended } = part;
+        let number = self.open(op, account, (*taken, *expires), entries.iter().copied(), context.clone(), root);
+        if let Some(held) = self.get_mut(number) {
+            (held.sequence, held.amended) = (*sequence, *amended);
+        }
+        number
     }
 
     /// Keeps the first part of an operation in the account in this slot. Returns its number.
@@ -174,41 +144,59 @@ impl Holds {
         op: &OpId,
         account: Slot,
         (taken, expires): (Timestamp, Timestamp),
-        entries: &[Entry],
+        entries: impl Iterator<Item = Entry> + Clone,
         context: Option<Arc<Context>>,
         root: &mut u32,
     ) -> u32 {
-        let (op, entries, links) = (Op::new(op), self.entries(entries), [Links::NONE; 2]);
-        self.hang(Held { op, expires, taken, context, entries, links, account, sequence: 0 }, root)
-    }
-
-    /// The sequence of a part, and what it holds, if it is this operation's, in the account in this slot, and has not
-    /// expired; unless it holds a lot.
-    #[inline]
-    pub(super) fn opened(
-        &self,
-        number: u32,
-        op: &OpId,
-        account: Slot,
-        now: Timestamp,
-        entries: &mut plan::Held,
-    ) -> Option<u16> {
-        let held = self.get(number).filter(|held| held.account == account && held.expires > now && held.op.is(op))?;
-        let Entries::Few { flags, few } = &held.entries else { return None };
-        let mut flags = *flags;
-        for small in few {
-            entries.push(small.entry(flags));
-            flags >>= 2;
-        }
-        Some(held.sequence)
-    }
-
-    fn hang(&mut self, held: Held, root: &mut u32) -> u32 {
+        let (few, flags) = self.smalls(entries.clone());
+        let op = Op::new(op);
+        let held =
+            Held { op, expires, taken, context, few, links: Links::NONE, flags, account, sequence: 0, amended: 0 };
         let number = self.place(held);
-        let first = self.root;
-        self.root = heap::insert(&mut Heap::<SHARD>(self), first, number);
-        *root = heap::insert(&mut Heap::<ACCOUNT>(self), *root, number);
+        self.keep_many(number, entries);
+        self.link(number, root);
         number
+    }
+
+    /// What a part holds, as small as it can be kept, in memory that may have been used before.
+    #[inline]
+    fn smalls(&mut self, entries: impl Iterator<Item = Entry> + Clone) -> (Smalls, u32) {
+        let (mut few, mut flags, mut at) = (Smalls::new(), 0, 0);
+        let most = entries.size_hint().1.unwrap_or(usize::MAX);
+        if most > few.inline_size() && entries.clone().count() > few.inline_size() {
+            few = self.spare.pop().unwrap_or_default();
+            few.clear();
+        }
+        few.extend(entries.take(FLAGGED).map(|entry| {
+            let Entry { meter, epoch, mark, amount, on_expiry, audit } = entry;
+            let flag = u32::from(on_expiry == OnExpiry::Charge) << 1 | u32::from(audit == Audit::Rows);
+            flags |= flag << at;
+            at += 2;
+            Small { mark, amount, meter, epoch }
+        }));
+        (few, flags)
+    }
+
+    /// Keeps what a part holds that has more entries than have room for their flags.
+    #[inline]
+    fn keep_many(&mut self, number: u32, entries: impl Iterator<Item = Entry> + Clone) {
+        let most = entries.size_hint().1.unwrap_or(usize::MAX);
+        if most > FLAGGED && entries.clone().count() > FLAGGED {
+            self.many.insert(number, entries.collect());
+        } else if !self.many.is_empty() {
+            self.many.remove(&number);
+        }
+    }
+
+    /// The sequence of a part, what it holds, and what it knows of the call, if it is this operation's, in the account in
+    /// this slot, and has not expired; unless it holds a lot.
+    #[inline]
+    pub(super) fn opened(&self, number: u32, op: &OpId, account: Slot, now: Timestamp) -> Option<Opened<'_>> {
+        let held = self.get(number).filter(|held| held.account == account && held.expires > now && held.op.is(op))?;
+        if !self.many.is_empty() && self.many.contains_key(&number) {
+            return None;
+        }
+        Some(Opened(held))
     }
 
     fn place(&mut self, held: Held) -> u32 {
@@ -230,38 +218,59 @@ impl Holds {
 
     /// Writes a part over what is kept of it.
     pub(super) fn update(&mut self, number: u32, part: &Part, root: &mut u32) {
-        let entries = self.entries(&part.entries);
+        let (few, flags) = self.smalls(part.entries.iter().copied());
+        self.keep_many(number, part.entries.iter().copied());
         let Some(held) = self.get_mut(number) else { return };
-        let before = std::mem::replace(&mut held.entries, entries);
+        let before = std::mem::replace(&mut held.few, few);
+        held.flags = flags;
         held.context.clone_from(&part.context);
-        held.taken = part.taken;
-        let moved = held.expires != part.expires;
+        (held.taken, held.amended) = (part.taken, part.amended);
         self.keep_spare(before);
-        if moved {
-            self.unlink(number, root);
+        self.expire_at(number, part.expires, root);
+    }
+
+    /// Keeps the memory of entries that are no more, as long as that is not much.
+    #[inline]
+    fn keep_spare(&mut self, few: Smalls) {
+        if few.spilled() && self.spare.len() < SPARE {
+            self.spare.push(few);
+        }
+    }
+
+    /// Has a part expire at another instant.
+    pub(super) fn expire_at(&mut self, number: u32, expires: Timestamp, root: &mut u32) {
+        if self.expires(number).is_some_and(|known| known != expires) {
+            *root = heap::remove(self, *root, number);
             if let Some(held) = self.get_mut(number) {
-                held.expires = part.expires;
+                held.expires = expires;
             }
             self.link(number, root);
         }
     }
 
     /// Drops a part, linked in its account or not.
+    #[inline]
     pub(super) fn remove(&mut self, number: u32, root: &mut u32, linked: Linked) {
         if self.get(number).is_none() {
             return;
         }
         if linked == Linked::Yes {
-            *root = heap::remove(&mut Heap::<ACCOUNT>(self), *root, number);
+            *root = heap::remove(self, *root, number);
         }
-        let first = self.root;
-        self.root = heap::remove(&mut Heap::<SHARD>(self), first, number);
         if let Some(held) = self.place_of(number).and_then(Option::take) {
-            self.keep_spare(held.entries);
+            self.keep_spare(held.few);
+        }
+        if !self.many.is_empty() {
+            self.many.remove(&number);
         }
         self.free.push(number);
         self.count -= 1;
-        if self.count == 0 && self.pages.len() > 1 {
+        if self.count > 0 {
+            return;
+        }
+        self.notes.clear();
+        if self.pages.len() > 1 {
+            self.notes = BinaryHeap::new();
             self.pages.truncate(1);
             self.pages.first_mut().into_iter().for_each(Vec::clear);
             self.pages.shrink_to_fit();
@@ -269,60 +278,78 @@ impl Holds {
         }
     }
 
-    fn entries(&mut self, entries: &[Entry]) -> Entries {
-        let few = if entries.len() > Smalls::new().inline_size() { self.spare.pop() } else { None };
-        Entries::new(entries, few.unwrap_or_default())
-    }
-
-    /// Keeps the memory of entries that are no more, as long as that is not much.
-    fn keep_spare(&mut self, entries: Entries) {
-        if let Some(spare) = entries.spare().filter(|_| self.spare.len() < PAGE) {
-            self.spare.push(spare);
-        }
-    }
-
     /// Takes the part of an account that expires first out of its order, if it has expired by then.
     pub(super) fn pop_due(&mut self, root: &mut u32, now: Timestamp) -> Option<u32> {
         let first = *root;
         self.expires(first).filter(|expires| *expires <= now)?;
-        *root = heap::remove(&mut Heap::<ACCOUNT>(self), first, first);
+        *root = heap::remove(self, first, first);
         Some(first)
     }
 
-    fn unlink(&mut self, number: u32, root: &mut u32) {
-        *root = heap::remove(&mut Heap::<ACCOUNT>(self), *root, number);
-        let first = self.root;
-        self.root = heap::remove(&mut Heap::<SHARD>(self), first, number);
+    /// Puts a part in the order of its account. If it is the first there, it may be the first of all.
+    #[inline]
+    fn link(&mut self, number: u32, root: &mut u32) {
+        *root = heap::insert(self, *root, number);
+        if *root == number {
+            let Some((expires, account)) = self.get(number).map(|held| (held.expires, held.account)) else { return };
+            let most = (2 * PAGE).saturating_mul(self.pages.len()).saturating_add(NOTES);
+            if self.notes.capacity() == 0 {
+                self.notes.reserve(most);
+            } else if self.notes.len() >= most {
+                self.note_anew();
+            }
+            self.notes.push(Reverse((expires, account)));
+        }
     }
 
-    fn link(&mut self, number: u32, root: &mut u32) {
-        *root = heap::insert(&mut Heap::<ACCOUNT>(self), *root, number);
-        let first = self.root;
-        self.root = heap::insert(&mut Heap::<SHARD>(self), first, number);
+    /// Notes the first part of each account once, and no other.
+    #[cold]
+    fn note_anew(&mut self) {
+        self.notes.clear();
+        for held in self.pages.iter().flatten().flatten().filter(|held| held.links.is_first()) {
+            self.notes.push(Reverse((held.expires, held.account)));
+        }
     }
 
     /// Takes a part out of the order of its account.
     pub(super) fn take_out(&mut self, number: u32, root: &mut u32) {
-        *root = heap::remove(&mut Heap::<ACCOUNT>(self), *root, number);
+        *root = heap::remove(self, *root, number);
     }
 
     /// Puts back what [`Holds::pop_due`] and [`Holds::take_out`] took.
     pub(super) fn put_back(&mut self, number: u32, root: &mut u32) {
-        *root = heap::insert(&mut Heap::<ACCOUNT>(self), *root, number);
+        self.link(number, root);
     }
 
     pub(super) fn expires(&self, number: u32) -> Option<Timestamp> {
         self.get(number).map(|held| held.expires)
     }
 
-    /// The part that expires first of all, with its account.
-    pub(super) fn first(&self) -> Option<(Timestamp, Slot)> {
-        self.get(self.root).map(|held| (held.expires, held.account))
+    /// No part expires before this.
+    #[inline]
+    pub(super) fn due(&self) -> Timestamp {
+        self.notes.peek().map_or(Timestamp::MAX, |Reverse((due, _))| *due)
+    }
+
+    /// An account with a part that has expired by then, if there is one. `root` says which part of an account is the first.
+    pub(super) fn first_due(&mut self, now: Timestamp, root: impl Fn(Slot) -> u32) -> Option<Slot> {
+        while let Some(Reverse((due, account))) = self.notes.peek().copied() {
+            if due > now {
+                break;
+            }
+            let first = self.expires(root(account));
+            if first.is_some_and(|first| first <= now) {
+                return Some(account);
+            }
+            self.notes.pop();
+            self.notes.extend(first.map(|first| Reverse((first, account))));
+        }
+        None
     }
 
     /// All open parts of an account.
     pub(super) fn of(&mut self, root: u32) -> Vec<u32> {
-        heap::all(&Heap::<ACCOUNT>(self), root)
+        heap::all(self, root)
     }
 
     /// The account of a part, if it is this operation's.
@@ -347,8 +374,8 @@ impl Holds {
     /// A part as everyone else knows it.
     pub(super) fn part(&self, number: u32, account: &Subject) -> Option<Part> {
         let held = self.get(number)?;
-        let mut entries = SmallVec::new();
-        held.entries.write_to(&mut entries);
+        let many = if self.many.is_empty() { None } else { self.many.get(&number) };
+        let entries = many.map_or_else(|| held.entries().collect(), |many| SmallVec::from_slice(many));
         Some(Part {
             op: held.op.id(),
             account: account.clone(),
@@ -358,6 +385,7 @@ impl Holds {
             end: None,
             entries,
             context: held.context.clone(),
+            amended: held.amended,
         })
     }
 
@@ -386,22 +414,43 @@ pub(super) enum Linked {
     No,
 }
 
-struct Heap<'a, const WHICH: usize>(&'a mut Holds);
+/// An open part where it lies.
+#[derive(Clone, Copy)]
+pub(super) struct Opened<'a>(&'a Held);
 
-impl<const WHICH: usize> Nodes for Heap<'_, WHICH> {
+impl<'a> Opened<'a> {
+    pub(super) fn sequence(self) -> u16 {
+        self.0.sequence
+    }
+
+    #[inline]
+    pub(super) fn entries(self) -> impl Iterator<Item = Entry> + use<'a> {
+        self.0.entries()
+    }
+
+    pub(super) fn expires(self) -> Timestamp {
+        self.0.expires
+    }
+
+    pub(super) fn context(self) -> Option<&'a Arc<Context>> {
+        self.0.context.as_ref()
+    }
+}
+
+impl Nodes for Holds {
     #[inline]
     fn links(&self, node: u32) -> Links {
-        self.0.get(node).and_then(|held| held.links.get(WHICH)).copied().unwrap_or(Links::NONE)
+        self.get(node).map_or(Links::NONE, |held| held.links)
     }
 
     #[inline]
     fn links_mut(&mut self, node: u32) -> Option<&mut Links> {
-        self.0.get_mut(node).and_then(|held| held.links.get_mut(WHICH))
+        self.get_mut(node).map(|held| &mut held.links)
     }
 
     #[inline]
     fn before(&self, a: u32, b: u32) -> bool {
-        let (Some(a), Some(b)) = (self.0.get(a), self.0.get(b)) else { return false };
+        let (Some(a), Some(b)) = (self.get(a), self.get(b)) else { return false };
         let order = a.expires.cmp(&b.expires);
         order.then_with(|| a.op.cmp(&b.op)).then_with(|| a.sequence.cmp(&b.sequence)) == Ordering::Less
     }

@@ -21,12 +21,27 @@ pub(super) struct Ops {
     most: usize,
 }
 
-/// Where a part of an operation lies. The tag is the operation's hash; who reads this compares the operation itself.
+/// Where a part of an operation lies. The tag is half of the operation's hash; who reads this compares the operation
+/// itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
-    tag: u64,
+    tag: u32,
     part: u32,
     shard: u16,
+}
+
+impl Place {
+    /// The half that does not say in which shard an operation is.
+    #[inline]
+    fn tag(hash: u64) -> u32 {
+        u32::try_from(hash & u64::from(u32::MAX)).unwrap_or_default()
+    }
+
+    /// A hash made of that half, all of whose bits depend on all of its own.
+    #[inline]
+    fn spread(tag: u32) -> u64 {
+        u64::from(tag).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_right(32)
+    }
 }
 
 /// What is remembered of an operation.
@@ -48,20 +63,24 @@ impl Ops {
     /// The shards and numbers of the parts of every operation with this hash.
     #[inline]
     pub(super) fn places(&self, tag: u64) -> impl Iterator<Item = (u16, u32)> {
-        self.index.iter_hash(tag).filter(move |place| place.tag == tag).map(|place| (place.shard, place.part))
+        let tag = Place::tag(tag);
+        let places = self.index.iter_hash(Place::spread(tag)).filter(move |place| place.tag == tag);
+        places.map(|place| (place.shard, place.part))
     }
 
     pub(super) fn add(&mut self, tag: u64, shard: u16, part: u32) {
-        self.index.insert_unique(tag, Place { tag, part, shard }, |place| place.tag);
+        let tag = Place::tag(tag);
+        self.index.insert_unique(Place::spread(tag), Place { tag, part, shard }, |place| Place::spread(place.tag));
     }
 
     pub(super) fn remove(&mut self, tag: u64, shard: u16, part: u32) {
-        if let Ok(found) = self.index.find_entry(tag, |place| *place == Place { tag, part, shard }) {
+        let tag = Place::tag(tag);
+        if let Ok(found) = self.index.find_entry(Place::spread(tag), |place| *place == Place { tag, part, shard }) {
             found.remove();
         }
         // Half of what fits is free after this, so that as many must come or go before it moves again.
         if self.index.len() < self.index.capacity() / 8 && self.index.capacity() > 64 {
-            self.index.shrink_to(self.index.len() * 2, |place| place.tag);
+            self.index.shrink_to(self.index.len() * 2, |place| Place::spread(place.tag));
         }
     }
 
@@ -109,7 +128,7 @@ impl Ops {
             if self.kept.get(&op).is_none_or(|kept| kept.until > until) {
                 continue;
             }
-            if self.index.iter_hash(tag(&op)).any(|place| place.tag == tag(&op)) {
+            if self.places(tag(&op)).next().is_some() {
                 self.keep(&op, now.saturating_add(horizon));
             } else {
                 self.kept.remove(&op);

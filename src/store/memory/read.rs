@@ -3,7 +3,7 @@
 use std::collections::BinaryHeap;
 
 use super::sync::MutexGuard;
-use super::{Lane, MemoryStore, Shard};
+use super::{MemoryStore, Shard};
 use crate::account::{Account, Part};
 use crate::error::StoreError;
 use crate::id::{OpId, Subject};
@@ -80,17 +80,20 @@ impl MemoryStore {
         self.shards.iter().map(|lane| lane.it.lock()).collect()
     }
 
-    /// Ends what is due in the account whose part expires first.
-    pub(super) fn sweep_one(&self, lane: &Lane<Shard>, now: Timestamp, most: usize) -> Result<usize, StoreError> {
+    /// Ends what is due in the account of this shard that was noted first; `None` if nothing is due.
+    pub(super) fn sweep_one(&self, number: u16, now: Timestamp, most: usize) -> Result<Option<usize>, StoreError> {
+        let Some(lane) = self.shards.get(usize::from(number)) else { return Ok(None) };
         let subject = {
-            let shard = lane.it.lock();
-            let due = shard.holds.first().filter(|(expires, _)| *expires <= now);
-            due.and_then(|(_, slot)| shard.subject(slot))
+            let mut guard = lane.it.lock();
+            let Shard { accounts, holds } = &mut *guard;
+            let due = holds.first_due(now, |slot| accounts.root(slot));
+            self.tell_due(number, &guard);
+            due.and_then(|slot| guard.subject(slot))
         };
-        let Some(subject) = subject else { return Ok(0) };
+        let Some(subject) = subject else { return Ok(None) };
         let mut ended = 0;
         let _nothing_asked = self.carry_out(&Plan::new(now).named(subject), now, most.min(Due::MOST), &mut ended)?;
-        Ok(ended)
+        Ok(Some(ended))
     }
 }
 
