@@ -364,7 +364,7 @@ fn a_wrong_file_is_named_and_left_alone() {
             |row| row.get(0),
         )
         .unwrap();
-    assert_eq!(tables, 10);
+    assert_eq!(tables, 11);
 
     let folder = SqliteStore::open(scratch.folder()).unwrap_err();
     assert!(folder.is_unavailable(), "{folder}");

@@ -41,6 +41,8 @@
 //! [`verify`](super::verify) proves the meters from the ledger.
 
 mod check;
+mod early;
+mod lease;
 mod open;
 mod queue;
 mod read;
@@ -53,9 +55,10 @@ mod upkeep;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use rusqlite::Connection;
 
 pub use open::{SqliteOptions, Synchronous};
@@ -66,6 +69,7 @@ use crate::error::StoreError;
 use crate::id::Subject;
 use crate::plan::{LimitRecord, Plan, Verdict};
 use crate::time::Timestamp;
+use early::Early;
 use queue::Queue;
 use read::Readers;
 use schema::Sql;
@@ -73,13 +77,19 @@ use schema::Sql;
 /// A [`Store`] in an SQLite database. See the module's page for what it promises.
 pub struct SqliteStore {
     queue: Queue,
-    writer: Mutex<Writer>,
+    base: Arc<Base>,
     readers: Readers,
     /// Where readers find the file; `None` where they use the writer's connection.
     path: Option<PathBuf>,
+    process: u32,
+}
+
+/// What the store shares with the thread that writes what is in memory.
+struct Base {
+    writer: Mutex<Writer>,
     sql: Sql,
     patience: Duration,
-    process: u32,
+    early: Early,
 }
 
 /// The one connection that writes.
@@ -121,9 +131,9 @@ impl SqliteStore {
         SqliteOptions::new().on(connection)
     }
 
-    fn new(writer: Writer, path: Option<PathBuf>, sql: Sql, patience: Duration) -> Self {
+    fn new(base: Base, path: Option<PathBuf>) -> Self {
         let (queue, readers) = (Queue::default(), Readers::default());
-        Self { queue, writer: Mutex::new(writer), readers, path, sql, patience, process: process::id() }
+        Self { queue, base: Arc::new(base), readers, path, process: process::id() }
     }
 
     /// Refuses to go on in a child that was forked: its locks would be its parent's.
@@ -133,16 +143,15 @@ impl SqliteStore {
         }
         Err(StoreError::refused("the store was opened before this process was forked; open it again here"))
     }
-
-    /// The connection that writes, if nothing long holds it.
-    fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
-        self.writer.try_lock_until(Instant::now() + self.patience).ok_or_else(trouble::locked)
-    }
 }
 
 impl Store for SqliteStore {
     fn apply(&self, plan: &Plan, now: Timestamp) -> Result<Verdict, StoreError> {
-        self.carry_out(plan, now)
+        self.here()?;
+        match self.base.answer(plan, now) {
+            Some(verdict) => Ok(verdict),
+            None => self.carry_out(plan, now),
+        }
     }
 
     fn sweep(&self, now: Timestamp, most: usize) -> Result<usize, StoreError> {
@@ -187,11 +196,13 @@ impl fmt::Debug for SqliteStore {
 impl Drop for SqliteStore {
     fn drop(&mut self) {
         if process::id() != self.process {
-            // Closing would let go of locks, and of a log, that are the parent's.
+            // Closing would let go of locks, and of a log, that are the parent's; and its thread is not here.
             std::iter::from_fn(|| self.readers.take()).for_each(std::mem::forget);
-            if let Ok(nothing) = Connection::open_in_memory() {
-                std::mem::forget(std::mem::replace(&mut self.writer.get_mut().db, nothing));
-            }
+            std::mem::forget(Arc::clone(&self.base));
+            return;
         }
+        self.base.early.stop();
+        // What cannot be written now is lost, as if the process had ended.
+        let _ = self.base.settle(true);
     }
 }

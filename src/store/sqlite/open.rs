@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 
+use super::early::Early;
 use super::schema::Sql;
 use super::trouble::{insisting, patient_until, trouble, waits};
-use super::{SqliteStore, Writer};
+use super::{Base, SqliteStore, Writer};
 use crate::error::StoreError;
 
 /// What a file of our own says that it is: `keyw`.
@@ -48,11 +50,17 @@ pub struct SqliteOptions {
     prefix: Option<String>,
     synchronous: Synchronous,
     patience: Duration,
+    relaxed: Duration,
 }
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self { prefix: None, synchronous: Synchronous::default(), patience: Duration::from_secs(5) }
+        Self {
+            prefix: None,
+            synchronous: Synchronous::default(),
+            patience: Duration::from_secs(5),
+            relaxed: Duration::from_millis(100),
+        }
     }
 }
 
@@ -79,6 +87,13 @@ impl SqliteOptions {
     /// says, is not given up then.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// How long what was answered early may take to be in the file; a tenth of a second unless set, and never answered
+    /// early if this is zero. See [Relaxed limits](super#relaxed-limits).
+    pub fn relaxed_within(mut self, bound: Duration) -> Self {
+        self.relaxed = bound;
         self
     }
 
@@ -114,7 +129,9 @@ impl SqliteOptions {
     ///
     /// # Errors
     /// A prefix that is refused, or no memory.
-    pub fn in_memory(self) -> Result<SqliteStore, StoreError> {
+    pub fn in_memory(mut self) -> Result<SqliteStore, StoreError> {
+        // There is nothing to gain.
+        self.relaxed = Duration::ZERO;
         let sql = self.sql()?;
         let db = Connection::open_in_memory().map_err(trouble)?;
         self.finish(db, sql, None, true)
@@ -200,7 +217,8 @@ impl SqliteOptions {
             let _ = db.execute_batch("ROLLBACK");
             return Err(error);
         }
-        Ok(SqliteStore::new(Writer::new(db), path, sql, self.patience))
+        let (writer, early) = (Mutex::new(Writer::new(db)), Early::new(self.relaxed));
+        Ok(SqliteStore::new(Base { writer, sql, patience: self.patience, early }, path))
     }
 }
 

@@ -9,7 +9,7 @@ use super::trouble::trouble;
 use crate::error::StoreError;
 
 /// From no tables to version 1, from there to version 2, and so on.
-const STEPS: [&str; 1] = [include_str!("schema/1.sql")];
+const STEPS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// The version that is written.
 pub(super) const VERSION: usize = STEPS.len();
@@ -58,6 +58,11 @@ pub(super) struct Sql {
     pub(super) totals: String,
     pub(super) total: String,
     pub(super) put_total: String,
+    pub(super) lease: String,
+    pub(super) put_lease: String,
+    pub(super) last_op: String,
+    pub(super) last_answer: String,
+    pub(super) next_due: String,
 }
 
 impl Sql {
@@ -141,6 +146,13 @@ impl Sql {
                 "INSERT OR REPLACE INTO {p}totals (account, meter, epoch, window, spent, seal)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
             ),
+            lease: format!("SELECT owner, beat, until, wanted, seal FROM {p}lease WHERE one = 1"),
+            put_lease: format!(
+                "INSERT OR REPLACE INTO {p}lease (one, owner, beat, until, wanted, seal) VALUES (1, ?1, ?2, ?3, ?4, ?5)"
+            ),
+            last_op: format!("SELECT max(op) FROM {p}parts WHERE op < x'01'"),
+            last_answer: format!("SELECT max(op) FROM {p}answers WHERE op < x'01'"),
+            next_due: format!("SELECT min(at) FROM {p}parts WHERE open = 1"),
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::early::{Access, Leaves};
 use super::queue::begin;
 use super::read::total_seal;
 use super::seal::subject_of;
@@ -101,23 +102,31 @@ impl SqliteStore {
     /// Does something in a transaction of its own. It may be done more than once, where others held a lock.
     fn transaction<T>(&self, mut work: impl FnMut(&mut Tables<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         self.here()?;
-        let mut writer = self.writer()?;
-        let deadline = Instant::now() + self.patience;
+        let base = &*self.base;
+        let mut writer = base.writer()?;
+        let deadline = Instant::now() + base.patience;
         let mut tries = 0;
         loop {
+            let began = Instant::now();
             if begin(&mut writer, deadline)? {
-                let mut tables = Tables::new(&writer.db, &self.sql);
-                let done = work(&mut tables).and_then(|done| tables.finish().map(|()| done));
-                let busy = tables.was_busy();
+                let mut tables = base.tables(&writer.db);
+                let done = tables.enter().and_then(|access| match access {
+                    Access::Theirs => Ok(None),
+                    Access::Ours | Access::Free => {
+                        tables.call_in(Leaves::None, |_| true)?;
+                        work(&mut tables).and_then(|done| tables.finish().map(|()| Some(done)))
+                    }
+                });
+                let (left, busy) = (tables.leave(began), tables.was_busy());
                 drop(tables);
                 match done {
                     Ok(done) => {
-                        if writer.commit()? {
+                        if let (true, Some(done)) = (base.close(&mut writer, left)?, done) {
                             return Ok(done);
                         }
                     }
                     Err(error) => {
-                        writer.roll_back();
+                        base.abandon(&mut writer, left);
                         if !busy {
                             return Err(error);
                         }
@@ -131,6 +140,10 @@ impl SqliteStore {
     }
 
     pub(super) fn sweep_some(&self, now: Timestamp, most: usize) -> Result<usize, StoreError> {
+        let desk = &self.base.early.desk;
+        if self.base.early.is_held() && desk.lock().is_before_due(now) {
+            return Ok(0);
+        }
         let mut ended = 0;
         while ended < most {
             let wanted = SWEPT.min(most - ended);
@@ -144,8 +157,12 @@ impl SqliteStore {
                     let plan = Plan::new(now).named(subject);
                     let _ = transact(tables, &plan, now)?;
                 }
-                Ok(wanted - tables.due_most)
-            })?;
+                desk.lock().asks_for_due();
+                tables.call_in(Leaves::None, |_| true)?;
+                Ok((wanted - tables.due_most, tables.next_due()?))
+            });
+            desk.lock().expires(some.as_ref().ok().map(|(_, due)| *due));
+            let (some, _) = some?;
             ended += some;
             if some == 0 {
                 break;
@@ -211,12 +228,12 @@ impl SqliteStore {
         }
         self.reading(|db| {
             let mut copy = Connection::open(to).map_err(trouble)?;
-            patient_until(Instant::now() + self.patience);
+            patient_until(Instant::now() + self.base.patience);
             let backup = Backup::new(db, &mut copy).map_err(trouble)?;
             // In one step, since each step after a change by others would begin anew.
-            patient_until(Instant::now() + self.patience);
+            patient_until(Instant::now() + self.base.patience);
             let mut tries = 0;
-            let deadline = Instant::now() + self.patience;
+            let deadline = Instant::now() + self.base.patience;
             loop {
                 use rusqlite::backup::StepResult;
                 match backup.step(-1).map_err(trouble)? {
@@ -238,8 +255,8 @@ impl SqliteStore {
     /// The file was in use, or there is no room for the copy that this makes.
     pub fn vacuum(&self) -> Result<(), StoreError> {
         self.here()?;
-        let mut writer = self.writer()?;
-        patient_until(Instant::now() + self.patience);
+        let mut writer = self.base.writer()?;
+        patient_until(Instant::now() + self.base.patience);
         writer.roll_back();
         writer.db.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);").map_err(trouble)
     }

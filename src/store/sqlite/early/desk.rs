@@ -1,0 +1,499 @@
+//! What is in memory and not yet in the file, and deciding on it.
+//!
+//! Accounts come here from the file as plans ask for them, and stay. Of an operation only what was taken here is known
+//! here; whether the file knows an operation is asked once, and never of an id of the library's that is younger than all in
+//! the file. An account that a durable plan asks for leaves; its parts are told from those of its successor by its life.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use super::super::lease::LEASE;
+use crate::account::{Account, Part, Row};
+use crate::id::{OpId, Subject};
+use crate::plan::{Answer, Counters, Loaded, Plan, Report, State, Verdict, decide};
+use crate::store::table::Hash64;
+use crate::time::{Length, Timestamp};
+
+/// The most things to write that are kept back.
+const MOST: usize = 10_000;
+/// The most accounts, or operations, that stay here when there is nothing of them to write.
+const KEPT: usize = 50_000;
+
+pub(in super::super) struct Desk {
+    bound: Duration,
+    /// Until when the lease is ours beyond doubt, if it is.
+    held: Option<Instant>,
+    /// What was sent to the file by a commit of which nobody knows whether it was made, and the beat that would tell.
+    unsure: Option<(i64, Taken)>,
+    /// The store's own counters, as in the file.
+    counters: Counters,
+    accounts: HashMap<Subject, Kept, Hash64>,
+    ops: HashMap<OpId, SmallVec<[Held; 1]>, Hash64>,
+    answers: HashMap<OpId, (Answer, Length), Hash64>,
+    rows: Vec<Row>,
+    changed_accounts: Vec<Subject>,
+    changed_ops: Vec<OpId>,
+    /// How much there is to write.
+    changes: usize,
+    /// No younger operation of the library's is in the file.
+    mark: Option<OpId>,
+    /// Nothing expires before this, as far as the file knew when it was asked, and of what was held since.
+    due: Timestamp,
+    opened: Timestamp,
+    /// Since when there is something to write, and something that is being written.
+    since: Option<Instant>,
+    taken_since: Option<Instant>,
+    lives: u64,
+    used: bool,
+    state: State,
+    pool: Vec<Account>,
+}
+
+/// An account.
+struct Kept {
+    account: Account,
+    life: u64,
+    changed: bool,
+}
+
+/// A part of an operation.
+struct Held {
+    part: Part,
+    /// That of its account.
+    life: u64,
+    horizon: Length,
+    changed: bool,
+    /// Whether the file may know of it.
+    written: bool,
+}
+
+/// Something to be written, all of it in one transaction.
+#[derive(Default)]
+pub(in super::super) struct Taken {
+    pub(in super::super) accounts: Vec<(Subject, Account)>,
+    pub(in super::super) parts: Vec<(Part, Length)>,
+    pub(in super::super) rows: Vec<Row>,
+    pub(in super::super) answers: Vec<(Answer, Length)>,
+    left: Vec<(Subject, Kept)>,
+    /// Until when the lease was ours, if it is given up with this.
+    ends: Option<Instant>,
+}
+
+/// What is said to a plan.
+#[expect(clippy::large_enum_variant, reason = "it is the large one that matters")]
+pub(in super::super) enum Heard {
+    Said(Verdict),
+    /// Something must be read from the file first.
+    Ask,
+    /// It is no plan for this place, or there is no time for it.
+    No,
+}
+
+/// Which accounts leave when something is taken.
+pub(in super::super) enum Leaves<'a> {
+    None,
+    One(&'a Subject),
+    All,
+}
+
+impl Taken {
+    pub(in super::super) fn is_empty(&self) -> bool {
+        let Self { accounts, parts, rows, answers, left: _, ends: _ } = self;
+        accounts.is_empty() && parts.is_empty() && rows.is_empty() && answers.is_empty()
+    }
+
+    /// Adds what was taken later.
+    pub(in super::super) fn add(&mut self, mut later: Self) {
+        self.accounts.append(&mut later.accounts);
+        self.parts.append(&mut later.parts);
+        self.rows.append(&mut later.rows);
+        self.answers.append(&mut later.answers);
+        self.left.append(&mut later.left);
+        self.ends = self.ends.or(later.ends);
+    }
+}
+
+impl Desk {
+    pub(in super::super) fn new(bound: Duration) -> Self {
+        let hash = Hash64::new();
+        Self {
+            bound,
+            held: None,
+            unsure: None,
+            counters: Counters::default(),
+            accounts: HashMap::with_hasher(hash.clone()),
+            ops: HashMap::with_hasher(hash.clone()),
+            answers: HashMap::with_hasher(hash),
+            rows: Vec::new(),
+            changed_accounts: Vec::new(),
+            changed_ops: Vec::new(),
+            changes: 0,
+            mark: None,
+            due: Timestamp::MIN,
+            opened: Timestamp::MAX,
+            since: None,
+            taken_since: None,
+            lives: 0,
+            used: false,
+            state: State::default(),
+            pool: Vec::new(),
+        }
+    }
+
+    /// Begins, with nothing in memory.
+    pub(in super::super) fn begin(&mut self, began: Instant, counters: Counters, mark: Option<OpId>, due: Timestamp) {
+        self.lose();
+        (self.counters, self.mark, self.due, self.used) = (counters, mark, due, true);
+        self.renew(began);
+    }
+
+    /// The lease was renewed, by a transaction that began then.
+    pub(in super::super) fn renew(&mut self, began: Instant) {
+        self.held = Some(began + LEASE * 3 / 4);
+    }
+
+    pub(in super::super) const fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Whether the lease is to be renewed.
+    pub(in super::super) fn fades(&self, at: Instant) -> bool {
+        self.held.is_some_and(|until| until < at + LEASE / 2)
+    }
+
+    pub(in super::super) const fn has_changes(&self) -> bool {
+        self.since.is_some() || self.taken_since.is_some() || self.unsure.is_some()
+    }
+
+    /// Whether it was used since this was asked last.
+    pub(in super::super) fn was_used(&mut self) -> bool {
+        std::mem::take(&mut self.used)
+    }
+
+    /// Lets go of everything: it is in the file, or can never be.
+    pub(in super::super) fn lose(&mut self) {
+        *self = Self { lives: self.lives, ..Self::new(self.bound) };
+    }
+
+    /// Whether plans may be answered before they are written: nothing has waited for too long, nor is there too much.
+    fn is_open(&self, at: Instant) -> bool {
+        let fresh = |since: Option<Instant>| since.is_none_or(|since| at < since + self.bound);
+        self.held.is_some_and(|until| at < until)
+            && self.unsure.is_none()
+            && self.changes < MOST
+            && fresh(self.taken_since)
+            && fresh(self.since)
+    }
+
+    /// Whether the file may know this operation.
+    fn may_be_old(&self, op: &OpId) -> bool {
+        op.library().is_none() || self.mark.as_ref().is_some_and(|mark| op <= mark)
+    }
+
+    /// The file may know this operation from now on.
+    pub(in super::super) fn is_old(&mut self, op: &OpId) {
+        if op.library().is_some() && !self.may_be_old(op) {
+            self.mark = Some(op.clone());
+        }
+    }
+
+    /// Decides the plan, if it can be done here. `asked`: the file was asked, and does not know its operations.
+    pub(in super::super) fn hear(&mut self, plan: &Plan, now: Timestamp, at: Instant, asked: bool) -> Heard {
+        let here = plan.hold.as_ref().filter(|op| self.ops.contains_key(*op));
+        // What ends a hold is where the hold is.
+        let follows = plan.takes.is_empty() && plan.picks.is_empty() && here.is_some();
+        if !(plan.relaxed || follows) || !plan.reports.iter().all(|it| may_be_early(it, here.is_some())) {
+            return Heard::No;
+        }
+        if !self.is_open(at) {
+            return Heard::No;
+        }
+        self.used = true;
+        self.pool.extend(self.state.accounts.drain(..).map(|loaded| loaded.account));
+        self.state.clear();
+        self.state.counters = self.counters;
+        let mut all_here = true;
+        match (&plan.hold, here) {
+            (Some(hold), Some(_)) => {
+                if !self.load_parts(hold) {
+                    return Heard::No;
+                }
+            }
+            (Some(hold), None) => all_here &= asked || !self.may_be_old(hold),
+            (None, _) => {}
+        }
+        if let Some(op) = plan.op.as_ref() {
+            match self.answers.get(op) {
+                Some((answer, _)) => self.state.answer = Some(answer.clone()),
+                // What is held here under an id of the library's was answered here too.
+                None => all_here &= asked || (op.library().is_some() && Some(op) == here) || !self.may_be_old(op),
+            }
+        }
+        for place in &plan.accounts {
+            all_here &= self.load_account(&place.subject);
+        }
+        for part in 0..self.state.parts.len() {
+            let Some(subject) = self.state.parts.get(part).map(|part| part.account.clone()) else { break };
+            if !self.state.accounts.iter().any(|loaded| loaded.subject == subject) {
+                all_here &= self.load_account(&subject);
+            }
+        }
+        if !all_here {
+            return Heard::Ask;
+        }
+        if self.state.accounts.iter().any(|loaded| loaded.account.earliest <= now) {
+            return Heard::No;
+        }
+        let verdict = decide(plan, &mut self.state, now);
+        if verdict.is_saved() {
+            self.save(plan, at);
+        }
+        Heard::Said(verdict)
+    }
+
+    /// The parts of an operation, unless their accounts have left since.
+    fn load_parts(&mut self, op: &OpId) -> bool {
+        let Self { ops, accounts, state, .. } = self;
+        for held in ops.get(op).into_iter().flatten() {
+            if accounts.get(&held.part.account).is_none_or(|kept| kept.life != held.life) {
+                return false;
+            }
+            state.parts.push(held.part.clone());
+        }
+        if state.parts.len() > 1 {
+            state.parts.sort_unstable_by(|a, b| (&a.account, a.sequence).cmp(&(&b.account, b.sequence)));
+        }
+        true
+    }
+
+    fn load_account(&mut self, subject: &Subject) -> bool {
+        let Some(Kept { account: Account { meters, open, earliest, latest }, .. }) = self.accounts.get(subject) else {
+            return false;
+        };
+        let mut account = self.pool.pop().unwrap_or_default();
+        account.meters.clone_from(meters);
+        (account.open, account.earliest, account.latest) = (*open, *earliest, *latest);
+        self.state.accounts.push(Loaded::new(subject.clone(), account));
+        true
+    }
+
+    /// Whether an account must still be read from the file.
+    pub(in super::super) fn lacks(&self, subject: &Subject) -> bool {
+        !self.accounts.contains_key(subject)
+    }
+
+    /// The accounts that the operation has here.
+    pub(in super::super) fn accounts_of(&self, op: &OpId) -> Vec<Subject> {
+        self.ops.get(op).into_iter().flatten().map(|held| held.part.account.clone()).collect()
+    }
+
+    /// Adds an account as it is in the file.
+    pub(in super::super) fn add(&mut self, subject: &Subject, account: Account) {
+        self.lives += 1;
+        self.accounts.insert(subject.clone(), Kept { account, life: self.lives, changed: false });
+    }
+
+    fn save(&mut self, plan: &Plan, at: Instant) {
+        let mut state = std::mem::take(&mut self.state);
+        for loaded in state.accounts.iter_mut().filter(|loaded| loaded.changed) {
+            let Some(kept) = self.accounts.get_mut(&loaded.subject) else { continue };
+            std::mem::swap(&mut kept.account, &mut loaded.account);
+            if !std::mem::replace(&mut kept.changed, true) {
+                self.changed_accounts.push(loaded.subject.clone());
+                self.changes += 1;
+            }
+        }
+        for part in state.changes.parts.drain(..) {
+            self.save_part(part, plan.horizon);
+        }
+        self.changes += state.changes.rows.len();
+        self.rows.append(&mut state.changes.rows);
+        // An id of the library's is not answered twice here.
+        if let Some(answer) = state.changes.answer.take().filter(|answer| answer.op.library().is_none()) {
+            self.changes += 1;
+            self.answers.insert(answer.op.clone(), (answer, plan.horizon));
+        }
+        self.state = state;
+        if self.changes > 0 {
+            self.since.get_or_insert(at);
+        }
+    }
+
+    fn save_part(&mut self, part: Part, horizon: Length) {
+        let life = self.accounts.get(&part.account).map_or(0, |kept| kept.life);
+        if part.is_open() {
+            self.opened = self.opened.min(part.expires);
+        }
+        let host = part.op.library().is_none();
+        let op = part.op.clone();
+        let parts = self.ops.entry(op.clone()).or_default();
+        match parts.iter_mut().find(|held| held.part.is(&part)) {
+            Some(held) => {
+                (held.part, held.horizon) = (part, horizon);
+                if std::mem::replace(&mut held.changed, true) {
+                    self.changes = self.changes.saturating_sub(1);
+                } else {
+                    self.changed_ops.push(op.clone());
+                }
+            }
+            None => {
+                self.changed_ops.push(op.clone());
+                parts.push(Held { part, life, horizon, changed: true, written: false });
+            }
+        }
+        self.changes += 1;
+        // What began and ended here, under an id of the library's, need not be known to anybody.
+        if !host && parts.iter().all(|held| !held.written && !held.part.is_open()) {
+            self.changes = self.changes.saturating_sub(parts.len());
+            self.ops.remove(&op);
+            if self.changed_ops.last() == Some(&op) {
+                self.changed_ops.pop();
+            } else if self.changed_ops.len() > 2 * self.ops.len() + 1_000 {
+                let Self { changed_ops, ops, .. } = self;
+                changed_ops.retain(|op| ops.contains_key(op));
+            }
+        }
+    }
+
+    /// Takes out everything that is to be written, and lets accounts leave. What was taken must be [ended](Self::end).
+    pub(in super::super) fn take(&mut self, leaves: Leaves<'_>) -> Taken {
+        let mut taken = Taken { rows: std::mem::take(&mut self.rows), ..Taken::default() };
+        for subject in self.changed_accounts.drain(..) {
+            let Some(kept) = self.accounts.get_mut(&subject).filter(|kept| kept.changed) else { continue };
+            kept.changed = false;
+            taken.accounts.push((subject, kept.account.clone()));
+        }
+        let mut young = None;
+        for op in self.changed_ops.drain(..) {
+            for held in self.ops.get_mut(&op).into_iter().flatten().filter(|held| held.changed) {
+                (held.changed, held.written) = (false, true);
+                taken.parts.push((held.part.clone(), held.horizon));
+            }
+            if op.library().is_some() && young.as_ref().is_none_or(|young| *young < op) {
+                young = Some(op);
+            }
+        }
+        if let Some(young) = young {
+            self.is_old(&young);
+        }
+        taken.answers.extend(self.answers.drain().map(|(_, answer)| answer));
+        match leaves {
+            Leaves::None => {}
+            Leaves::One(subject) => {
+                taken.left.extend(self.accounts.remove(subject).map(|kept| (subject.clone(), kept)));
+            }
+            Leaves::All => {
+                taken.left.extend(self.accounts.drain());
+                taken.ends = self.held.take();
+            }
+        }
+        self.changes = 0;
+        self.taken_since = self.taken_since.or(self.since);
+        self.since = None;
+        taken
+    }
+
+    /// The transaction that wrote what was taken has come to its end; `false` if nothing of it is in the file.
+    pub(in super::super) fn end(&mut self, taken: Taken, written: bool) {
+        let since = self.taken_since.take();
+        if written && taken.ends.is_some() {
+            return self.lose();
+        }
+        if written {
+            for (Part { op, .. }, _) in &taken.parts {
+                if self.ops.get(op).is_some_and(|it| it.iter().all(|held| !held.changed && !held.part.is_open())) {
+                    self.ops.remove(op);
+                }
+            }
+            self.forget_some();
+            return;
+        }
+        self.since = since.or(self.since);
+        self.held = self.held.or(taken.ends);
+        for (subject, kept) in taken.left {
+            self.accounts.insert(subject, kept);
+        }
+        for (subject, _) in taken.accounts {
+            let Some(kept) = self.accounts.get_mut(&subject).filter(|kept| !kept.changed) else { continue };
+            kept.changed = true;
+            self.changed_accounts.push(subject);
+            self.changes += 1;
+        }
+        for (part, _) in taken.parts {
+            let held = self.ops.get_mut(&part.op).and_then(|it| it.iter_mut().find(|held| held.part.is(&part)));
+            let Some(held) = held.filter(|held| !held.changed) else { continue };
+            held.changed = true;
+            self.changed_ops.push(part.op);
+            self.changes += 1;
+        }
+        self.changes += taken.rows.len() + taken.answers.len();
+        let later = std::mem::replace(&mut self.rows, taken.rows);
+        self.rows.extend(later);
+        for (answer, horizon) in taken.answers {
+            self.answers.entry(answer.op.clone()).or_insert((answer, horizon));
+        }
+    }
+
+    /// What is in the file need not be here too.
+    fn forget_some(&mut self) {
+        if self.changes > 0 {
+            return;
+        }
+        if self.ops.len() > KEPT {
+            self.ops.clear();
+        }
+        if self.accounts.len() > KEPT {
+            self.accounts.clear();
+        }
+    }
+
+    /// Nobody knows whether this is in the file, unless the beat says so.
+    pub(in super::super) fn doubt(&mut self, beat: i64, taken: Taken) {
+        self.unsure = Some((beat, taken));
+    }
+
+    /// The beat that the file has says whether what was in doubt was written.
+    pub(in super::super) fn resolve(&mut self, beat: i64) {
+        if let Some((sent, taken)) = self.unsure.take() {
+            self.end(taken, sent <= beat);
+        }
+    }
+
+    /// What has changed in the file: the counters, and when the next part expires.
+    pub(in super::super) fn told(&mut self, counters: Option<Counters>, expires: Timestamp) {
+        self.counters = counters.unwrap_or(self.counters);
+        self.due = self.due.min(expires);
+    }
+
+    /// Whether nothing can have expired by now.
+    pub(in super::super) fn is_before_due(&self, now: Timestamp) -> bool {
+        self.is_held() && now < self.due.min(self.opened)
+    }
+
+    /// What was held here is being written, and the file is asked what expires next: it [says so](Self::expires) later.
+    pub(in super::super) fn asks_for_due(&mut self) {
+        self.opened = Timestamp::MAX;
+    }
+
+    /// What expires next; `None` if that is not known after all.
+    pub(in super::super) fn expires(&mut self, due: Option<Timestamp>) {
+        self.due = due.unwrap_or(Timestamp::MIN);
+    }
+
+    pub(in super::super) fn knows(&self, op: &OpId) -> bool {
+        self.ops.contains_key(op) || self.answers.contains_key(op)
+    }
+}
+
+/// Whether this may be reported before it is written. `here`: whether the plan's hold is.
+fn may_be_early(report: &Report, here: bool) -> bool {
+    match report {
+        Report::Adopt { .. } | Report::Forget { .. } => false,
+        Report::Settle { .. } | Report::Release { .. } | Report::Extend { .. } => here,
+        Report::Raise { .. } | Report::Record { .. } => here,
+        Report::Balance { .. } | Report::Reset { .. } | Report::Claim { .. } => true,
+        Report::Health { .. } | Report::Note { .. } => true,
+    }
+}
