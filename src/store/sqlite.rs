@@ -30,6 +30,36 @@
 //! A store does not survive `fork`: in the child every call is refused, and dropping the store there leaves the file
 //! alone. Open it again in the child, or fork first.
 //!
+//! # Relaxed limits
+//!
+//! A plan that is [relaxed](Plan::relaxed), because every one of its limits is, is answered from memory, and written by a
+//! thread of the store's own: within a tenth of a second ([`SqliteOptions::relaxed_within`]), or before ten thousand things
+//! wait to be written. Where the disk is slower than that, plans wait for it again. What ends a hold is where the hold is:
+//! a settle of a relaxed hold is relaxed. All else is durable as ever, and a durable plan first writes what is in memory
+//! of the accounts that it touches, in its own transaction. So limits are exact, whichever way they are asked.
+//!
+//! A process that is killed loses what it had not written, at most what it answered within that time: calls are
+//! forgotten then, never counted twice, and what is in the file proves itself. A store that is dropped writes everything. An operation
+//! of the library's that began and ended in between leaves its counts and rows, and no trace of itself.
+//!
+//! All of this store's methods see what is in memory, since it is written before they read. Other processes see the file.
+//! One process at a time has a lease for it, which is taken by the first relaxed plan, and given up a second after the last. Others
+//! that want to write meanwhile ask for it, wait until its owner has written everything, and are served durably; so is the
+//! first one then, for a second. An owner that was killed, or stopped, is waited for until two seconds have passed since
+//! it was last heard of; what it still has in memory when it wakes up is lost.
+//!
+//! ```
+//! use keyward::store::SqliteOptions;
+//! use std::time::Duration;
+//! # let folder = std::env::temp_dir().join(format!("keyward-doc-relaxed-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder).unwrap();
+//!
+//! let store = SqliteOptions::new().relaxed_within(Duration::from_millis(20)).open(folder.join("keyward.db"))?;
+//! # drop(store);
+//! # std::fs::remove_dir_all(&folder).unwrap();
+//! # Ok::<(), keyward::StoreError>(())
+//! ```
+//!
 //! # After trouble
 //!
 //! An error of the commit itself is [unknown](StoreError::is_unknown): repeat the call under the same operation id. After

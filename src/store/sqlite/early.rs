@@ -337,8 +337,8 @@ impl Base {
             }
             drop(bell);
             let (used, writes) = {
-                let mut desk = self.early.desk.lock();
-                (desk.was_used(), desk.has_changes() || desk.fades(Instant::now()))
+                let (mut desk, now) = (self.early.desk.lock(), Instant::now());
+                (desk.was_used(), desk.is_late(now, self.early.tick()) || desk.fades(now))
             };
             idle = if used { Duration::ZERO } else { idle + self.early.tick() };
             if self.early.is_held() && (writes || idle > IDLE || self.is_wanted()) {

@@ -167,6 +167,12 @@ impl Desk {
         self.since.is_some() || self.taken_since.is_some() || self.unsure.is_some()
     }
 
+    /// Whether it is time to write, for someone who asks this so often.
+    pub(in super::super) fn is_late(&self, at: Instant, tick: Duration) -> bool {
+        let late = |since: Instant| at.saturating_duration_since(since) + tick > self.bound * 3 / 4;
+        self.since.or(self.taken_since).is_some_and(late) || self.changes > MOST / 2 || self.unsure.is_some()
+    }
+
     /// Whether it was used since this was asked last.
     pub(in super::super) fn was_used(&mut self) -> bool {
         std::mem::take(&mut self.used)
