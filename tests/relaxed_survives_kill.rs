@@ -54,7 +54,7 @@ fn spends_relaxed_until_it_is_killed() {
             let store = &store;
             scope.spawn(move || {
                 for n in (first + thread..).step_by(usize::try_from(THREADS).unwrap()) {
-                    let mut timed = |what: char, plan: Plan| {
+                    let timed = |what: char, plan: Plan| {
                         let asked = clock.elapsed().as_micros();
                         assert!(granted(&store.apply(&plan, NOW).unwrap()));
                         let line = format!("{what} {n} {asked} {}\n", clock.elapsed().as_micros());

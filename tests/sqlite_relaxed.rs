@@ -223,7 +223,7 @@ fn child() {
     eprintln!("{yes} {}", worst.as_millis());
 }
 
-const LIMIT: u32 = 4_000;
+const LIMIT: u32 = 600;
 
 fn start(what: &str, path: &Path, number: u64) -> std::process::Child {
     Command::new(std::env::current_exe().unwrap())
