@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 
 use super::early::Early;
@@ -229,6 +230,8 @@ fn application(db: &Connection) -> Result<i32, StoreError> {
 /// What every connection is set to.
 fn harden(db: &Connection) -> Result<(), StoreError> {
     db.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Otherwise every statement with a limit is planned anew whenever it is bound.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(trouble)?;
     // What is deleted is overwritten; damaged pages are noticed early; a log that once grew long does not stay so.
     db.execute_batch(
         "PRAGMA secure_delete = ON; PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF;

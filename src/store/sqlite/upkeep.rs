@@ -28,12 +28,12 @@ const EVERY: usize = 32;
 /// How many rows a [`SqliteStore::compact`] reads at a time.
 const PAGE: usize = 1_000;
 
-/// Forgets what has ended long ago, a little with every few plans.
+/// Forgets what has ended long ago, a little with every few plans, on walks through all that there is.
 #[derive(Default)]
 pub(super) struct Chores {
     plans: usize,
-    /// The answer that was looked at last.
-    after: (i64, Vec<u8>),
+    part: (Vec<u8>, String, i64),
+    answer: Vec<u8>,
 }
 
 impl Chores {
@@ -45,56 +45,64 @@ impl Chores {
         }
         let most = self.plans.saturating_mul(4);
         self.plans = 0;
-        tables.forget_parts(now, most)?;
-        self.after = tables.forget_answers(now, std::mem::take(&mut self.after), most)?;
+        self.part = tables.forget_parts(now, std::mem::take(&mut self.part), most)?;
+        self.answer = tables.forget_answers(now, std::mem::take(&mut self.answer), most)?;
         Ok(())
     }
 }
 
 impl<'c> Tables<'c> {
-    /// Removes parts that ended longer ago than anybody asks.
-    fn forget_parts(&mut self, now: Timestamp, most: usize) -> Result<(), StoreError> {
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let mut old: Vec<(Vec<u8>, String, u16)> = Vec::new();
-        let mut statement = self.statement(&self.sql.ended_parts)?;
-        let mut found = statement.query(params![now.as_micros(), most]).map_err(trouble)?;
+    /// Removes parts that ended longer ago than anybody asks, among the next few. Says where it stopped.
+    fn forget_parts(
+        &mut self,
+        now: Timestamp,
+        (op, account, sequence): (Vec<u8>, String, i64),
+        most: usize,
+    ) -> Result<(Vec<u8>, String, i64), StoreError> {
+        let limit = i64::try_from(most).unwrap_or(i64::MAX);
+        let (mut old, mut seen, mut last) = (Vec::new(), 0, None);
+        let mut statement = self.statement(&self.sql.some_parts)?;
+        let mut found = statement.query(params![now.as_micros(), op, account, sequence, limit]).map_err(trouble)?;
         while let Some(row) = found.next().map_err(trouble)? {
-            old.push((blob(row, 0)?.to_vec(), text(row, 1)?.to_owned(), row.get(2).map_err(trouble)?));
+            seen += 1;
+            let is_old: bool = row.get(3).map_err(trouble)?;
+            if is_old || seen == most {
+                let sequence: i64 = row.get(2).map_err(trouble)?;
+                last = Some((blob(row, 0)?.to_vec(), text(row, 1)?.to_owned(), sequence));
+            }
+            old.extend(last.clone().filter(|_| is_old));
         }
         drop(found);
         for (op, account, sequence) in old {
             self.run(&self.sql.drop_part, params![op, account, sequence])?;
         }
-        Ok(())
+        Ok(last.filter(|_| seen == most).unwrap_or_default())
     }
 
-    /// Removes answers of the same age, unless a part of the operation is still known. Says where it stopped.
-    fn forget_answers(
-        &mut self,
-        now: Timestamp,
-        after: (i64, Vec<u8>),
-        most: usize,
-    ) -> Result<(i64, Vec<u8>), StoreError> {
-        let mut old: Vec<(Vec<u8>, i64)> = Vec::new();
+    /// Removes answers of the same age, unless a part of the operation is still known.
+    fn forget_answers(&mut self, now: Timestamp, after: Vec<u8>, most: usize) -> Result<Vec<u8>, StoreError> {
         let limit = i64::try_from(most).unwrap_or(i64::MAX);
-        let mut statement = self.statement(&self.sql.old_answers)?;
-        let from = if after.1.is_empty() { i64::MIN } else { after.0 };
-        let mut found = statement.query(params![now.as_micros(), from, after.1, limit]).map_err(trouble)?;
+        let (mut old, mut seen, mut last) = (Vec::new(), 0, Vec::new());
+        let mut statement = self.statement(&self.sql.some_answers)?;
+        let mut found = statement.query(params![now.as_micros(), after, limit]).map_err(trouble)?;
         while let Some(row) = found.next().map_err(trouble)? {
-            old.push((blob(row, 0)?.to_vec(), row.get(1).map_err(trouble)?));
+            seen += 1;
+            if row.get(1).map_err(trouble)? {
+                old.push(blob(row, 0)?.to_vec());
+            }
+            if seen == most {
+                last = blob(row, 0)?.to_vec();
+            }
         }
         drop(found);
-        let all = old.len() < most;
-        let mut last = (i64::MIN, Vec::new());
-        for (op, until) in old {
+        for op in old {
             let mut statement = self.statement(&self.sql.op_has_parts)?;
             let in_use: bool = statement.query_row([&op], |row| row.get(0)).map_err(trouble)?;
             if !in_use {
                 self.run(&self.sql.drop_answer, [&op])?;
             }
-            last = (until, op);
         }
-        Ok(if all { (i64::MIN, Vec::new()) } else { last })
+        Ok(last)
     }
 }
 

@@ -9,3 +9,8 @@ CREATE TABLE {p}lease (
     wanted INTEGER NOT NULL CHECK (wanted IN (0, 1)),
     seal INTEGER NOT NULL
 ) STRICT;
+
+-- What has ended is found on a walk in the order of operations, which costs less than to keep it in the order of time.
+DROP INDEX {p}answers_by_time;
+DROP INDEX {p}parts_by_time;
+CREATE INDEX {p}parts_by_time ON {p}parts (at) WHERE open = 1;
