@@ -265,6 +265,45 @@ fn what_has_ended_is_forgotten_after_the_horizon_and_not_before() {
 }
 
 #[test]
+fn accounts_that_say_nothing_are_dropped_and_no_others() {
+    let scratch = Scratch::new();
+    let path = scratch.path("a.db");
+    let store = SqliteStore::open(&path).unwrap();
+    let count = || -> i64 {
+        let db = Connection::open(&path).unwrap();
+        db.query_row("SELECT count(*) FROM keyward_accounts", [], |row| row.get(0)).unwrap()
+    };
+    let ask = |n: i64, key: &str, rule, at: Timestamp| {
+        let id = keyward::OpId::at(at, u128::try_from(n).unwrap());
+        let plan = Plan::new(at).named(subject(key)).under(id).take(charge(0, rule, 1));
+        assert!(granted(&store.apply(&plan, at).unwrap()));
+    };
+    // One that holds something, one that counts for ever, and one that was reset: a successor would begin before that.
+    let long = Plan { life: Length::from_secs(100_000).unwrap(), ..Plan::new(NOW).named(subject("open")).under(op(1)) };
+    assert!(granted(&store.apply(&long.take(hold(0, requests(1, 9), 1)), NOW).unwrap()));
+    ask(2, "for-ever", rule(1, 100), NOW);
+    ask(3, "reset", requests(1, 100), NOW);
+    let reset = Report::Reset { account: 0, meter: MeterId(1) };
+    assert!(granted(&store.apply(&Plan::new(NOW).named(subject("reset")).report(reset), NOW).unwrap()));
+    ask(4, "reset", requests(1, 100), NOW);
+    for n in 0..1_000 {
+        ask(n + 10, &format!("k{n}"), requests(1, 100), later(n));
+    }
+    let left = count();
+    println!("{left} accounts are left of 1,003, of which about 120 still count");
+    assert!((120..400).contains(&left), "{left}");
+    for key in ["open", "for-ever", "reset", "k999"] {
+        assert!(store.account(&subject(key)).unwrap().is_some(), "{key}");
+    }
+    // A day after its minute has passed, the one that was reset says nothing either.
+    for n in 0..100 {
+        ask(n, "k0", requests(1, 1_000), later(90_000));
+    }
+    assert_eq!(count(), 3);
+    sound(&store, later(90_000));
+}
+
+#[test]
 fn a_forgotten_account_takes_its_open_parts_with_it() {
     both(|store| {
         let _ = store.apply(&acquire(1, "alice", 60, 100, NOW), NOW).unwrap();

@@ -11,14 +11,14 @@ use super::early::{Access, Leaves};
 use super::queue::begin;
 use super::read::total_seal;
 use super::seal::subject_of;
-use super::tables::{Tables, blob, read_row, tags, text};
+use super::tables::{Tables, blob, read_named_account, read_row, tags, text};
 use super::trouble::{locked, nap, patient_until, trouble};
 use super::{SqliteStore, Writer};
 use crate::account::{MeterId, RowEntry};
 use crate::error::StoreError;
 use crate::id::Subject;
 use crate::plan::Plan;
-use crate::store::{Total, transact};
+use crate::store::{Total, Transaction, transact};
 use crate::time::Timestamp;
 
 /// How many parts end in one transaction of a sweep.
@@ -34,6 +34,7 @@ pub(super) struct Chores {
     plans: usize,
     part: (Vec<u8>, String, i64),
     answer: Vec<u8>,
+    account: Option<String>,
 }
 
 impl Chores {
@@ -43,8 +44,9 @@ impl Chores {
         if self.plans < EVERY {
             return Ok(());
         }
-        let most = self.plans.saturating_mul(4);
+        let (most, accounts) = (self.plans.saturating_mul(4), self.plans.saturating_mul(2));
         self.plans = 0;
+        self.account = tables.drop_idle(now, self.account.take(), accounts)?;
         self.part = tables.forget_parts(now, std::mem::take(&mut self.part), most)?;
         self.answer = tables.forget_answers(now, std::mem::take(&mut self.answer), most)?;
         Ok(())
@@ -52,6 +54,35 @@ impl Chores {
 }
 
 impl<'c> Tables<'c> {
+    /// Drops accounts that say no more than one never seen would, among the next few. Says where it stopped.
+    fn drop_idle(&mut self, now: Timestamp, after: Option<String>, most: usize) -> Result<Option<String>, StoreError> {
+        let epoch = self.counters()?.epoch;
+        let limit = i64::try_from(most).unwrap_or(i64::MAX);
+        let (mut idle, mut seen, mut last) = (Vec::new(), 0, None);
+        let mut statement =
+            self.statement(if after.is_some() { &self.sql.accounts } else { &self.sql.first_accounts })?;
+        let found = match after {
+            Some(after) => statement.query(params![after, limit]),
+            None => statement.query([limit]),
+        };
+        let mut found = found.map_err(trouble)?;
+        while let Some(row) = found.next().map_err(trouble)? {
+            seen += 1;
+            let (subject, account) = read_named_account(row)?;
+            if seen == most {
+                last = Some(subject.as_str().to_owned());
+            }
+            if account.is_idle(now, epoch) {
+                idle.push(subject);
+            }
+        }
+        drop(found);
+        for subject in idle {
+            self.run(&self.sql.drop_account, [subject.as_str()])?;
+        }
+        Ok(last)
+    }
+
     /// Removes parts that ended longer ago than anybody asks, among the next few. Says where it stopped.
     fn forget_parts(
         &mut self,
