@@ -13,7 +13,8 @@ use help::*;
 use keyward::account::MeterId;
 use keyward::plan::{Plan, Report};
 use keyward::store::{Filter, PartsOf, SqliteOptions, SqliteStore};
-use keyward::{Limit, OpId, Store, Usd};
+use keyward::{Amount, Length, Limit, OpId, Store, Timestamp, Usd};
+use proptest::prelude::*;
 use rusqlite::Connection;
 
 const CHILD: &str = "KEYWARD_RELAXED_CHILD";
@@ -277,4 +278,70 @@ fn a_killed_owner_is_waited_for_and_no_longer_than_its_lease() {
     assert!((1..=2).contains(&held), "{held}");
     assert!(store.account(&subject("shared")).unwrap().unwrap().meter(MeterId(1)).is_some());
     sound(&store, NOW);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is relaxed and whatever is not, and whenever it is written, all is as if each plan were written at once.
+    #[test]
+    fn early_and_late_lead_to_the_same(steps in prop::collection::vec((0..3_u8, any::<[u8; 6]>(), 0_i64..40), 1..31)) {
+        let scratch = Scratch::new();
+        let options = || SqliteOptions::new().synchronous(keyward::store::Synchronous::Off);
+        let early = options().relaxed_within(LONG).open(scratch.path("a.db")).unwrap();
+        let late = options().in_memory().unwrap();
+        let keys = ["a", "b", "c"].map(subject);
+        let mut now = NOW;
+        // Fewer plans than it takes until something is forgotten.
+        // What is held under an id of the library's; of what has ended in memory nothing need be known.
+        let mut held = Vec::new();
+        for (n, (who, [a, b, c, d, e, f], seconds)) in (0..).zip(steps) {
+            now = now.saturating_add(Length::from_secs(seconds / 4 + 1).unwrap());
+            let who = usize::from(who);
+            let mut plan = Plan::new(Timestamp::MIN).named(keys[who].clone());
+            plan.life = Length::from_secs(20 + i64::from(d % 8) * 20).unwrap();
+            plan.relaxed = e % 5 != 0;
+            if a % 5 < 3 || held.is_empty() {
+                let again = (f % 9 == 0).then(|| held.get(usize::from(b)).cloned()).flatten();
+                let id = again.unwrap_or_else(|| OpId::at(NOW, n));
+                held.push(id.clone());
+                plan = plan.of(id);
+                if c % 6 == 0 {
+                    plan = plan.named(keys[(who + 1) % 3].clone()).take(hold(1, requests(5, 7), 1));
+                }
+                for (place, bits) in (0_u32..).zip([b, c, b ^ c]).take(1 + usize::from(a) % 3) {
+                    let kind = match place {
+                        _ if bits % 32 == 1 => rule(7 + place, 30),
+                        0 => requests(1, 9),
+                        1 => rolling(2, 12),
+                        _ => requests(3, 40),
+                    };
+                    let take = hold(0, kind, u32::from(bits) % 5);
+                    plan = plan.take(if bits % 11 == 0 { charge(0, kind, u32::from(bits) % 5) } else { take });
+                }
+                if f % 7 == 0 {
+                    plan.context = Some(context("a"));
+                }
+            } else {
+                let id = held.swap_remove(usize::from(b) % held.len());
+                held.retain(|other| *other != id);
+                let actual = [(MeterId(1), c), (MeterId(7), d)];
+                let actual = actual.map(|(meter, used)| (meter, Amount::new(u32::from(used) % 7)));
+                let actual = actual.into_iter().take(usize::from(a) % 3).collect();
+                plan = plan.of(id).report(Report::Settle { account: None, actual });
+            }
+            let is = early.apply(&plan, now).unwrap();
+            prop_assert_eq!(is, late.apply(&plan, now).unwrap(), "{:?}", plan);
+            if e % 4 == 0 {
+                prop_assert_eq!(early.accounts(None, 9).unwrap(), late.accounts(None, 9).unwrap());
+                let open = |store: &SqliteStore| store.parts(&PartsOf::Open, None, 100).unwrap();
+                prop_assert_eq!(open(&early), open(&late));
+                prop_assert_eq!(early.rows(&Filter::default(), 0, 1_000).unwrap(), late.rows(&Filter::default(), 0, 1_000).unwrap());
+            }
+            if f % 8 == 1 {
+                prop_assert_eq!(early.sweep(now, 3).unwrap(), late.sweep(now, 3).unwrap());
+            }
+        }
+        sound(&early, now);
+    }
 }

@@ -19,7 +19,8 @@
 //!
 //! A store is shared by reference. Plans of many threads that come at once share one transaction, and one wait for the
 //! disk; each is answered after the commit. Readers have connections of their own and neither wait for the writer nor
-//! stop it, except for a database in memory and for a host's connection, which have one connection for all.
+//! stop it, except for a database in memory and for a host's connection, which have one connection for all. The store has no
+//! thread of its own until a limit is relaxed; then it has one, until it is dropped.
 //!
 //! # Processes
 //!

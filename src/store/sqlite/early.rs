@@ -7,6 +7,7 @@
 //! Accounts are added to the desk, and taken from it, only by who holds the writer. So what is read from the file for the
 //! desk is what it says when it arrives there.
 
+mod alone;
 mod desk;
 
 use std::hash::{BuildHasher, RandomState};
@@ -219,9 +220,17 @@ impl Base {
         if self.early.bound.is_zero() || !(plan.relaxed || self.early.is_held()) {
             return None;
         }
+        let at = Instant::now();
         let mut desk = self.early.desk.lock();
-        match desk.hear(plan, now, Instant::now(), false) {
-            Heard::Said(verdict) => return Some(verdict),
+        match desk.hear(plan, now, at, false) {
+            Heard::Said(verdict) => {
+                let full = desk.is_half_full();
+                drop(desk);
+                if full {
+                    self.early.rung.notify_one();
+                }
+                return Some(verdict);
+            }
             Heard::No if desk.is_held() || !plan.relaxed => return None,
             Heard::No | Heard::Ask => {}
         }

@@ -7,9 +7,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use smallvec::SmallVec;
-
 use super::super::lease::LEASE;
+use super::alone::Brief;
 use crate::account::{Account, Part, Row};
 use crate::id::{OpId, Subject};
 use crate::plan::{Answer, Counters, Loaded, Plan, Report, State, Verdict, decide};
@@ -29,8 +28,8 @@ pub(in super::super) struct Desk {
     unsure: Option<(i64, Taken)>,
     /// The store's own counters, as in the file.
     counters: Counters,
-    accounts: HashMap<Subject, Kept, Hash64>,
-    ops: HashMap<OpId, SmallVec<[Held; 1]>, Hash64>,
+    pub(super) accounts: HashMap<Subject, Kept, Hash64>,
+    pub(super) ops: HashMap<OpId, Known, Hash64>,
     answers: HashMap<OpId, (Answer, Length), Hash64>,
     rows: Vec<Row>,
     changed_accounts: Vec<Subject>,
@@ -52,21 +51,49 @@ pub(in super::super) struct Desk {
 }
 
 /// An account.
-struct Kept {
-    account: Account,
-    life: u64,
+pub(super) struct Kept {
+    pub(super) account: Account,
+    pub(super) life: u64,
     changed: bool,
 }
 
+impl Kept {
+    /// Says whose account has changed, if that is new.
+    pub(super) fn change(&mut self, subject: &Subject) -> Option<Subject> {
+        if std::mem::replace(&mut self.changed, true) { None } else { Some(subject.clone()) }
+    }
+}
+
+/// What is known of an operation.
+pub(super) enum Known {
+    /// It has one part, which is open.
+    Alone(Box<Brief>),
+    /// All of its parts.
+    Parts(Vec<Held>),
+}
+
 /// A part of an operation.
-struct Held {
-    part: Part,
+pub(super) struct Held {
+    pub(super) part: Part,
     /// That of its account.
-    life: u64,
-    horizon: Length,
-    changed: bool,
+    pub(super) life: u64,
+    pub(super) horizon: Length,
+    pub(super) changed: bool,
     /// Whether the file may know of it.
-    written: bool,
+    pub(super) written: bool,
+}
+
+impl Known {
+    /// Its parts one by one.
+    fn parts(&mut self, op: &OpId) -> &mut Vec<Held> {
+        if let Self::Alone(brief) = self {
+            *self = Self::Parts(vec![brief.held(op)]);
+        }
+        match self {
+            Self::Parts(parts) => parts,
+            Self::Alone(_) => unreachable!("it was changed just now"),
+        }
+    }
 }
 
 /// Something to be written, all of it in one transaction.
@@ -170,7 +197,11 @@ impl Desk {
     /// Whether it is time to write, for someone who asks this so often.
     pub(in super::super) fn is_late(&self, at: Instant, tick: Duration) -> bool {
         let late = |since: Instant| at.saturating_duration_since(since) + tick > self.bound * 3 / 4;
-        self.since.or(self.taken_since).is_some_and(late) || self.changes > MOST / 2 || self.unsure.is_some()
+        self.since.or(self.taken_since).is_some_and(late) || self.is_half_full() || self.unsure.is_some()
+    }
+
+    pub(in super::super) const fn is_half_full(&self) -> bool {
+        self.changes >= MOST / 2
     }
 
     /// Whether it was used since this was asked last.
@@ -194,7 +225,7 @@ impl Desk {
     }
 
     /// Whether the file may know this operation.
-    fn may_be_old(&self, op: &OpId) -> bool {
+    pub(super) fn may_be_old(&self, op: &OpId) -> bool {
         op.library().is_none() || self.mark.as_ref().is_some_and(|mark| op <= mark)
     }
 
@@ -217,6 +248,9 @@ impl Desk {
             return Heard::No;
         }
         self.used = true;
+        if let Some(verdict) = self.hear_alone(plan, now, at) {
+            return Heard::Said(verdict);
+        }
         self.pool.extend(self.state.accounts.drain(..).map(|loaded| loaded.account));
         self.state.clear();
         self.state.counters = self.counters;
@@ -262,7 +296,7 @@ impl Desk {
     /// The parts of an operation, unless their accounts have left since.
     fn load_parts(&mut self, op: &OpId) -> bool {
         let Self { ops, accounts, state, .. } = self;
-        for held in ops.get(op).into_iter().flatten() {
+        for held in ops.get_mut(op).map(|known| known.parts(op)).into_iter().flatten() {
             if accounts.get(&held.part.account).is_none_or(|kept| kept.life != held.life) {
                 return false;
             }
@@ -292,7 +326,11 @@ impl Desk {
 
     /// The accounts that the operation has here.
     pub(in super::super) fn accounts_of(&self, op: &OpId) -> Vec<Subject> {
-        self.ops.get(op).into_iter().flatten().map(|held| held.part.account.clone()).collect()
+        match self.ops.get(op) {
+            Some(Known::Alone(brief)) => vec![brief.account.clone()],
+            Some(Known::Parts(parts)) => parts.iter().map(|held| held.part.account.clone()).collect(),
+            None => Vec::new(),
+        }
     }
 
     /// Adds an account as it is in the file.
@@ -306,10 +344,8 @@ impl Desk {
         for loaded in state.accounts.iter_mut().filter(|loaded| loaded.changed) {
             let Some(kept) = self.accounts.get_mut(&loaded.subject) else { continue };
             std::mem::swap(&mut kept.account, &mut loaded.account);
-            if !std::mem::replace(&mut kept.changed, true) {
-                self.changed_accounts.push(loaded.subject.clone());
-                self.changes += 1;
-            }
+            let changed = kept.change(&loaded.subject);
+            self.changed_account(changed);
         }
         for part in state.changes.parts.drain(..) {
             self.save_part(part, plan.horizon);
@@ -322,8 +358,37 @@ impl Desk {
             self.answers.insert(answer.op.clone(), (answer, plan.horizon));
         }
         self.state = state;
+        self.was_changed(at);
+    }
+
+    pub(super) fn was_changed(&mut self, at: Instant) {
         if self.changes > 0 {
             self.since.get_or_insert(at);
+        }
+    }
+
+    pub(super) fn changed_account(&mut self, subject: Option<Subject>) {
+        self.changes += usize::from(subject.is_some());
+        self.changed_accounts.extend(subject);
+    }
+
+    /// An operation is known from now on.
+    pub(super) fn add_op(&mut self, op: &OpId, brief: Brief, expires: Timestamp) {
+        self.opened = self.opened.min(expires);
+        self.changed_ops.push(op.clone());
+        self.changes += 1;
+        self.ops.insert(op.clone(), Known::Alone(Box::new(brief)));
+    }
+
+    /// An operation of so many parts that began and ended here, under an id of the library's, need not be known to anybody.
+    pub(super) fn drop_op(&mut self, op: &OpId, parts: usize) {
+        self.changes = self.changes.saturating_sub(parts);
+        self.ops.remove(op);
+        if self.changed_ops.last() == Some(op) {
+            self.changed_ops.pop();
+        } else if self.changed_ops.len() > 2 * self.ops.len() + 1_000 {
+            let Self { changed_ops, ops, .. } = self;
+            changed_ops.retain(|op| ops.contains_key(op));
         }
     }
 
@@ -334,7 +399,7 @@ impl Desk {
         }
         let host = part.op.library().is_none();
         let op = part.op.clone();
-        let parts = self.ops.entry(op.clone()).or_default();
+        let parts = self.ops.entry(op.clone()).or_insert_with(|| Known::Parts(Vec::new())).parts(&op);
         match parts.iter_mut().find(|held| held.part.is(&part)) {
             Some(held) => {
                 (held.part, held.horizon) = (part, horizon);
@@ -350,16 +415,9 @@ impl Desk {
             }
         }
         self.changes += 1;
-        // What began and ended here, under an id of the library's, need not be known to anybody.
         if !host && parts.iter().all(|held| !held.written && !held.part.is_open()) {
-            self.changes = self.changes.saturating_sub(parts.len());
-            self.ops.remove(&op);
-            if self.changed_ops.last() == Some(&op) {
-                self.changed_ops.pop();
-            } else if self.changed_ops.len() > 2 * self.ops.len() + 1_000 {
-                let Self { changed_ops, ops, .. } = self;
-                changed_ops.retain(|op| ops.contains_key(op));
-            }
+            let parts = parts.len();
+            self.drop_op(&op, parts);
         }
     }
 
@@ -373,9 +431,19 @@ impl Desk {
         }
         let mut young = None;
         for op in self.changed_ops.drain(..) {
-            for held in self.ops.get_mut(&op).into_iter().flatten().filter(|held| held.changed) {
-                (held.changed, held.written) = (false, true);
-                taken.parts.push((held.part.clone(), held.horizon));
+            match self.ops.get_mut(&op) {
+                Some(Known::Alone(brief)) if brief.changed => {
+                    (brief.changed, brief.written) = (false, true);
+                    let held = brief.held(&op);
+                    taken.parts.push((held.part, held.horizon));
+                }
+                Some(Known::Parts(parts)) => {
+                    for held in parts.iter_mut().filter(|held| held.changed) {
+                        (held.changed, held.written) = (false, true);
+                        taken.parts.push((held.part.clone(), held.horizon));
+                    }
+                }
+                Some(Known::Alone(_)) | None => {}
             }
             if op.library().is_some() && young.as_ref().is_none_or(|young| *young < op) {
                 young = Some(op);
@@ -409,7 +477,8 @@ impl Desk {
         }
         if written {
             for (Part { op, .. }, _) in &taken.parts {
-                if self.ops.get(op).is_some_and(|it| it.iter().all(|held| !held.changed && !held.part.is_open())) {
+                let Some(Known::Parts(parts)) = self.ops.get(op) else { continue };
+                if parts.iter().all(|held| !held.changed && !held.part.is_open()) {
                     self.ops.remove(op);
                 }
             }
@@ -428,7 +497,8 @@ impl Desk {
             self.changes += 1;
         }
         for (part, _) in taken.parts {
-            let held = self.ops.get_mut(&part.op).and_then(|it| it.iter_mut().find(|held| held.part.is(&part)));
+            let parts = self.ops.get_mut(&part.op).map(|known| known.parts(&part.op));
+            let held = parts.and_then(|parts| parts.iter_mut().find(|held| held.part.is(&part)));
             let Some(held) = held.filter(|held| !held.changed) else { continue };
             held.changed = true;
             self.changed_ops.push(part.op);
