@@ -49,7 +49,6 @@ struct Look<'a> {
     news: SmallVec<[(usize, New); 4]>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "it is on the stack for a moment")]
 enum New {
     Rate(Rate),
     Meter(Meter),
