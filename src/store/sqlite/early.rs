@@ -9,6 +9,7 @@
 
 mod alone;
 mod desk;
+mod taken;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-pub(super) use desk::{Desk, Heard, Leaves, Taken};
+pub(super) use desk::{Desk, Heard};
+pub(super) use taken::{Leaves, Taken};
 
 use super::lease::{Lease, Seen};
 use super::queue::begin;

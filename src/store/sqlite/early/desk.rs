@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::super::lease::LEASE;
 use super::alone::Brief;
+use super::taken::Taken;
 use crate::account::{Account, Part, Row};
 use crate::id::{OpId, Subject};
 use crate::plan::{Answer, Counters, Loaded, Plan, Report, State, Verdict, decide};
@@ -17,33 +18,31 @@ use crate::time::{Length, Timestamp};
 
 /// The most things to write that are kept back.
 const MOST: usize = 10_000;
-/// The most accounts, or operations, that stay here when there is nothing of them to write.
-const KEPT: usize = 50_000;
 
 pub(in super::super) struct Desk {
-    bound: Duration,
+    pub(super) bound: Duration,
     /// Until when the lease is ours beyond doubt, if it is.
-    held: Option<Instant>,
+    pub(super) held: Option<Instant>,
     /// What was sent to the file by a commit of which nobody knows whether it was made, and the beat that would tell.
-    unsure: Option<(i64, Taken)>,
+    pub(super) unsure: Option<(i64, Taken)>,
     /// The store's own counters, as in the file.
     counters: Counters,
     pub(super) accounts: HashMap<Subject, Kept, Hash64>,
     pub(super) ops: HashMap<OpId, Known, Hash64>,
-    answers: HashMap<OpId, (Answer, Length), Hash64>,
-    rows: Vec<Row>,
-    changed_accounts: Vec<Subject>,
-    changed_ops: Vec<OpId>,
+    pub(super) answers: HashMap<OpId, (Answer, Length), Hash64>,
+    pub(super) rows: Vec<Row>,
+    pub(super) changed_accounts: Vec<Subject>,
+    pub(super) changed_ops: Vec<OpId>,
     /// How much there is to write.
-    changes: usize,
+    pub(super) changes: usize,
     /// No younger operation of the library's is in the file.
     mark: Option<OpId>,
     /// Nothing expires before this, as far as the file knew when it was asked, and of what was held since.
     due: Timestamp,
     opened: Timestamp,
     /// Since when there is something to write, and something that is being written.
-    since: Option<Instant>,
-    taken_since: Option<Instant>,
+    pub(super) since: Option<Instant>,
+    pub(super) taken_since: Option<Instant>,
     lives: u64,
     used: bool,
     state: State,
@@ -54,7 +53,7 @@ pub(in super::super) struct Desk {
 pub(super) struct Kept {
     pub(super) account: Account,
     pub(super) life: u64,
-    changed: bool,
+    pub(super) changed: bool,
 }
 
 impl Kept {
@@ -85,7 +84,7 @@ pub(super) struct Held {
 
 impl Known {
     /// Its parts one by one.
-    fn parts(&mut self, op: &OpId) -> &mut Vec<Held> {
+    pub(super) fn parts(&mut self, op: &OpId) -> &mut Vec<Held> {
         if let Self::Alone(brief) = self {
             *self = Self::Parts(vec![brief.held(op)]);
         }
@@ -96,18 +95,6 @@ impl Known {
     }
 }
 
-/// Something to be written, all of it in one transaction.
-#[derive(Default)]
-pub(in super::super) struct Taken {
-    pub(in super::super) accounts: Vec<(Subject, Account)>,
-    pub(in super::super) parts: Vec<(Part, Length)>,
-    pub(in super::super) rows: Vec<Row>,
-    pub(in super::super) answers: Vec<(Answer, Length)>,
-    left: Vec<(Subject, Kept)>,
-    /// Until when the lease was ours, if it is given up with this.
-    ends: Option<Instant>,
-}
-
 /// What is said to a plan.
 #[expect(clippy::large_enum_variant, reason = "it is the large one that matters")]
 pub(in super::super) enum Heard {
@@ -116,30 +103,6 @@ pub(in super::super) enum Heard {
     Ask,
     /// It is no plan for this place, or there is no time for it.
     No,
-}
-
-/// Which accounts leave when something is taken.
-pub(in super::super) enum Leaves<'a> {
-    None,
-    One(&'a Subject),
-    All,
-}
-
-impl Taken {
-    pub(in super::super) fn is_empty(&self) -> bool {
-        let Self { accounts, parts, rows, answers, left: _, ends: _ } = self;
-        accounts.is_empty() && parts.is_empty() && rows.is_empty() && answers.is_empty()
-    }
-
-    /// Adds what was taken later.
-    pub(in super::super) fn add(&mut self, mut later: Self) {
-        self.accounts.append(&mut later.accounts);
-        self.parts.append(&mut later.parts);
-        self.rows.append(&mut later.rows);
-        self.answers.append(&mut later.answers);
-        self.left.append(&mut later.left);
-        self.ends = self.ends.or(later.ends);
-    }
 }
 
 impl Desk {
@@ -418,122 +381,6 @@ impl Desk {
         if !host && parts.iter().all(|held| !held.written && !held.part.is_open()) {
             let parts = parts.len();
             self.drop_op(&op, parts);
-        }
-    }
-
-    /// Takes out everything that is to be written, and lets accounts leave. What was taken must be [ended](Self::end).
-    pub(in super::super) fn take(&mut self, leaves: Leaves<'_>) -> Taken {
-        let mut taken = Taken { rows: std::mem::take(&mut self.rows), ..Taken::default() };
-        for subject in self.changed_accounts.drain(..) {
-            let Some(kept) = self.accounts.get_mut(&subject).filter(|kept| kept.changed) else { continue };
-            kept.changed = false;
-            taken.accounts.push((subject, kept.account.clone()));
-        }
-        let mut young = None;
-        for op in self.changed_ops.drain(..) {
-            match self.ops.get_mut(&op) {
-                Some(Known::Alone(brief)) if brief.changed => {
-                    (brief.changed, brief.written) = (false, true);
-                    let held = brief.held(&op);
-                    taken.parts.push((held.part, held.horizon));
-                }
-                Some(Known::Parts(parts)) => {
-                    for held in parts.iter_mut().filter(|held| held.changed) {
-                        (held.changed, held.written) = (false, true);
-                        taken.parts.push((held.part.clone(), held.horizon));
-                    }
-                }
-                Some(Known::Alone(_)) | None => {}
-            }
-            if op.library().is_some() && young.as_ref().is_none_or(|young| *young < op) {
-                young = Some(op);
-            }
-        }
-        if let Some(young) = young {
-            self.is_old(&young);
-        }
-        taken.answers.extend(self.answers.drain().map(|(_, answer)| answer));
-        match leaves {
-            Leaves::None => {}
-            Leaves::One(subject) => {
-                taken.left.extend(self.accounts.remove(subject).map(|kept| (subject.clone(), kept)));
-            }
-            Leaves::All => {
-                taken.left.extend(self.accounts.drain());
-                taken.ends = self.held.take();
-            }
-        }
-        self.changes = 0;
-        self.taken_since = self.taken_since.or(self.since);
-        self.since = None;
-        taken
-    }
-
-    /// The transaction that wrote what was taken has come to its end; `false` if nothing of it is in the file.
-    pub(in super::super) fn end(&mut self, taken: Taken, written: bool) {
-        let since = self.taken_since.take();
-        if written && taken.ends.is_some() {
-            return self.lose();
-        }
-        if written {
-            for (Part { op, .. }, _) in &taken.parts {
-                let Some(Known::Parts(parts)) = self.ops.get(op) else { continue };
-                if parts.iter().all(|held| !held.changed && !held.part.is_open()) {
-                    self.ops.remove(op);
-                }
-            }
-            self.forget_some();
-            return;
-        }
-        self.since = since.or(self.since);
-        self.held = self.held.or(taken.ends);
-        for (subject, kept) in taken.left {
-            self.accounts.insert(subject, kept);
-        }
-        for (subject, _) in taken.accounts {
-            let Some(kept) = self.accounts.get_mut(&subject).filter(|kept| !kept.changed) else { continue };
-            kept.changed = true;
-            self.changed_accounts.push(subject);
-            self.changes += 1;
-        }
-        for (part, _) in taken.parts {
-            let parts = self.ops.get_mut(&part.op).map(|known| known.parts(&part.op));
-            let held = parts.and_then(|parts| parts.iter_mut().find(|held| held.part.is(&part)));
-            let Some(held) = held.filter(|held| !held.changed) else { continue };
-            held.changed = true;
-            self.changed_ops.push(part.op);
-            self.changes += 1;
-        }
-        self.changes += taken.rows.len() + taken.answers.len();
-        let later = std::mem::replace(&mut self.rows, taken.rows);
-        self.rows.extend(later);
-        for (answer, horizon) in taken.answers {
-            self.answers.entry(answer.op.clone()).or_insert((answer, horizon));
-        }
-    }
-
-    /// What is in the file need not be here too.
-    fn forget_some(&mut self) {
-        if self.changes > 0 {
-            return;
-        }
-        if self.ops.len() > KEPT {
-            self.ops.clear();
-        }
-        if self.accounts.len() > KEPT {
-            self.accounts.clear();
-        }
-    }
-
-    /// Nobody knows whether this is in the file, unless the beat says so.
-    pub(in super::super) fn doubt(&mut self, beat: i64, taken: Taken) {
-        self.unsure = Some((beat, taken));
-    }
-
-    /// The beat that the file has says whether what was in doubt was written.
-    pub(in super::super) fn resolve(&mut self, beat: i64) {
-        if let Some((sent, taken)) = self.unsure.take() {
-            self.end(taken, sent <= beat);
         }
     }
 
