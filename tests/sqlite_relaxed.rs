@@ -183,6 +183,17 @@ fn an_owner_whose_lease_was_taken_over_writes_nothing_of_what_it_had() {
 }
 
 #[test]
+fn spans_without_end_are_as_good_as_any() {
+    let scratch = Scratch::new();
+    let options = SqliteOptions::new().relaxed_within(Duration::MAX).patience(Duration::MAX);
+    let store = options.open(scratch.path("a.db")).unwrap();
+    assert!(granted(&store.apply(&early(acquire(1, "alice", 60, 100, NOW)), NOW).unwrap()));
+    assert!(!granted(&store.apply(&acquire(2, "alice", 60, 100, NOW), NOW).unwrap()));
+    assert_eq!(store.sweep(later(9_999), 5).unwrap(), 1);
+    assert_eq!(spent(&store, "alice"), (60, 0));
+}
+
+#[test]
 fn money_is_relaxed_only_if_that_is_said_of_money() {
     for limit in [Limit::usd(Usd::dollars(1)).lifetime(), Limit::credits(5)] {
         assert!(!limit.clone().compile().unwrap().is_relaxed());

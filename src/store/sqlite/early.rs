@@ -243,7 +243,9 @@ impl Base {
 
     /// Reads from the file what a plan needs, after taking the lease on it if it is not ours yet.
     fn ask(self: &Arc<Self>, plan: &Plan, now: Timestamp) -> Result<Option<Verdict>, StoreError> {
-        let mut writer = self.writer()?;
+        // Without the lease there is nothing to wait for: the other way is as long.
+        let writer = if self.early.is_held() { Some(self.writer()?) } else { self.writer.try_lock() };
+        let Some(mut writer) = writer else { return Ok(None) };
         if !self.early.is_held() && !self.take_lease(&mut writer)? {
             return Ok(None);
         }
@@ -288,7 +290,7 @@ impl Base {
         }
         *again = Some(began + self.early.tick());
         drop(again);
-        if !begin(writer, began + self.patience)? {
+        if !begin(writer, began + self.early.tick())? {
             return Ok(false);
         }
         let mut tables = self.tables(&writer.db);

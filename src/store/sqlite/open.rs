@@ -17,6 +17,8 @@ use crate::error::StoreError;
 const APPLICATION: i32 = 0x6b65_7977;
 /// The prefix of the tables unless a host chose another.
 const PREFIX: &str = "keyward_";
+/// For ever, as a span that an instant can be moved by.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// More statements than there are, and some that filters make.
 const STATEMENTS: usize = 96;
 
@@ -87,7 +89,7 @@ impl SqliteOptions {
     /// How long a call waits for a file that another process is writing. What has been spent already, as a settle
     /// says, is not given up then.
     pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+        self.patience = patience.min(LONGEST);
         self
     }
 

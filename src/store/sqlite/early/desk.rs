@@ -159,7 +159,7 @@ impl Desk {
 
     /// Whether it is time to write, for someone who asks this so often.
     pub(in super::super) fn is_late(&self, at: Instant, tick: Duration) -> bool {
-        let late = |since: Instant| at.saturating_duration_since(since) + tick > self.bound * 3 / 4;
+        let late = |since: Instant| at.saturating_duration_since(since) + tick > self.bound / 4 * 3;
         self.since.or(self.taken_since).is_some_and(late) || self.is_half_full() || self.unsure.is_some()
     }
 
@@ -179,7 +179,7 @@ impl Desk {
 
     /// Whether plans may be answered before they are written: nothing has waited for too long, nor is there too much.
     fn is_open(&self, at: Instant) -> bool {
-        let fresh = |since: Option<Instant>| since.is_none_or(|since| at < since + self.bound);
+        let fresh = |since: Option<Instant>| since.is_none_or(|it| at.saturating_duration_since(it) < self.bound);
         self.held.is_some_and(|until| at < until)
             && self.unsure.is_none()
             && self.changes < MOST
