@@ -99,6 +99,15 @@ pub struct Limit {
     audit: Option<Audit>,
     weights: Weights,
     alerts: Vec<u16>,
+    relaxed: Relaxed,
+}
+
+/// Whether a store may answer before the disk does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Relaxed {
+    No,
+    ButMoney,
+    Money,
 }
 
 /// A length of so many of a unit, or why there is none.
@@ -126,6 +135,7 @@ impl Limit {
             audit: None,
             weights: Weights::default(),
             alerts: Vec::new(),
+            relaxed: Relaxed::No,
         }
     }
 
@@ -370,6 +380,32 @@ impl Limit {
         self
     }
 
+    /// Lets a store answer before the change is on the disk, for the sake of speed. What the last moments changed, how long
+    /// they are being the store's to say, is lost if the process is killed: room that was used is then free again.
+    ///
+    /// It is for rates and slots. Money and credits are refused; see [`Limit::relaxed_money`]. A call is answered early
+    /// only if every limit that applies to it is relaxed.
+    ///
+    /// ```
+    /// use keyward::{Limit, Usd};
+    /// assert!(Limit::requests(60).per_minute().relaxed().compile()?.is_relaxed());
+    /// let error = Limit::usd(Usd::dollars(5)).per_day().relaxed().compile().unwrap_err();
+    /// assert_eq!(error.field(), Some("limit.relaxed"));
+    /// assert!(Limit::usd(Usd::dollars(5)).per_day().relaxed_money().compile()?.is_relaxed());
+    /// # Ok::<(), keyward::Error>(())
+    /// ```
+    pub fn relaxed(mut self) -> Self {
+        self.relaxed = Relaxed::ButMoney;
+        self
+    }
+
+    /// As [`Limit::relaxed`], for money and credits too: what was spent in the last moments before a process was killed
+    /// may be spent again.
+    pub fn relaxed_money(mut self) -> Self {
+        self.relaxed = Relaxed::Money;
+        self
+    }
+
     /// Checks all of it.
     ///
     /// # Errors
@@ -389,6 +425,7 @@ impl Limit {
             audit,
             weights,
             mut alerts,
+            relaxed,
         } = self;
         let measure = measure.map_err(|error| error.within("limit"))?;
         let cap = amount.map(|amount| checked("limit.amount", amount)).transpose()?.map_or(Cap::Unlimited, Cap::At);
@@ -407,9 +444,28 @@ impl Limit {
         let name = name.unwrap_or_else(|| compiled::identity(&measure, &shape, &by, &when));
         let id = name.parse::<LimitId>().map_err(|error| error.within("limit.name"))?;
         let money = measure == Measure::Usd || matches!(shape, Shape::Credits(..));
+        if money && relaxed == Relaxed::ButMoney {
+            return Err(Error::invalid("limit.relaxed", &id, "neither money nor credits; or relaxed_money()"));
+        }
+        let relaxed = relaxed != Relaxed::No;
         let on_expiry = on_expiry.unwrap_or(if money { OnExpiry::Charge } else { OnExpiry::Release });
         let audit = audit.unwrap_or(if money { Audit::Rows } else { Audit::None });
-        Ok(Compiled { id, measure, cap, shape, by, when, missing, assume, firm, on_expiry, audit, weights, alerts })
+        Ok(Compiled {
+            id,
+            measure,
+            cap,
+            shape,
+            by,
+            when,
+            missing,
+            assume,
+            firm,
+            on_expiry,
+            audit,
+            weights,
+            alerts,
+            relaxed,
+        })
     }
 }
 

@@ -260,6 +260,10 @@ pub struct Plan {
     pub context: Option<Arc<Context>>,
     /// What the call used, for the row of a settle or a charge.
     pub used: Option<Used>,
+    /// Whether a store may answer it before it is on the disk, where the store says how long that may take: every limit of
+    /// the plan [says so](crate::limit::Limit::relaxed). A store that has nothing to gain by it does as ever.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub relaxed: bool,
 }
 
 /// What a call used, and how its upstream answered.
@@ -308,6 +312,7 @@ impl Plan {
             picks: Vec::new(),
             context: None,
             used: None,
+            relaxed: false,
         }
     }
 

@@ -7,7 +7,9 @@ mod help;
 
 use std::cell::RefCell;
 
-use help::Scratch;
+use std::sync::atomic::AtomicUsize;
+
+use help::{InTurns, Relaxed, Scratch};
 use keyward::Store;
 use keyward::conformance::{Reopening, run};
 use keyward::store::{SqliteOptions, SqliteStore, Synchronous};
@@ -51,6 +53,43 @@ fn closed_and_opened_again_it_passes() {
             Ok(Box::new(options.open(folder.path("a.db"))?) as Box<dyn Store>)
         };
         Box::new(Reopening::every(3, open))
+    };
+    run(&make).assert_passes();
+}
+
+#[test]
+fn relaxed_it_passes() {
+    let folders = RefCell::new(Vec::new());
+    let make = || -> Box<dyn Store> {
+        let folder = Scratch::new();
+        let store = SqliteOptions::new().synchronous(Synchronous::Off).open(folder.path("a.db")).unwrap();
+        folders.borrow_mut().push(folder);
+        Box::new(Relaxed(store))
+    };
+    run(&make).assert_passes();
+}
+
+#[test]
+fn relaxed_closed_and_opened_again_it_passes() {
+    let make = || -> Box<dyn Store> {
+        let folder = Scratch::new();
+        let open = move || {
+            let options = SqliteOptions::new().synchronous(Synchronous::Off);
+            Ok(Box::new(Relaxed(options.open(folder.path("a.db"))?)) as Box<dyn Store>)
+        };
+        Box::new(Reopening::every(3, open))
+    };
+    run(&make).assert_passes();
+}
+
+#[test]
+fn relaxed_and_durable_in_turns_it_passes() {
+    let folders = RefCell::new(Vec::new());
+    let make = || -> Box<dyn Store> {
+        let folder = Scratch::new();
+        let store = SqliteOptions::new().synchronous(Synchronous::Off).open(folder.path("a.db")).unwrap();
+        folders.borrow_mut().push(folder);
+        Box::new(InTurns(Relaxed(store), AtomicUsize::new(0)))
     };
     run(&make).assert_passes();
 }

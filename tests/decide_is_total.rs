@@ -258,6 +258,7 @@ fn plan() -> BoxedStrategy<Plan> {
                 picks,
                 context,
                 used: used.then(Used::default),
+                relaxed: false,
             },
         )
         .boxed()

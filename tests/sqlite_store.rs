@@ -265,6 +265,45 @@ fn what_has_ended_is_forgotten_after_the_horizon_and_not_before() {
 }
 
 #[test]
+fn accounts_that_say_nothing_are_dropped_and_no_others() {
+    let scratch = Scratch::new();
+    let path = scratch.path("a.db");
+    let store = SqliteStore::open(&path).unwrap();
+    let count = || -> i64 {
+        let db = Connection::open(&path).unwrap();
+        db.query_row("SELECT count(*) FROM keyward_accounts", [], |row| row.get(0)).unwrap()
+    };
+    let ask = |n: i64, key: &str, rule, at: Timestamp| {
+        let id = keyward::OpId::at(at, u128::try_from(n).unwrap());
+        let plan = Plan::new(at).named(subject(key)).under(id).take(charge(0, rule, 1));
+        assert!(granted(&store.apply(&plan, at).unwrap()));
+    };
+    // One that holds something, one that counts for ever, and one that was reset: a successor would begin before that.
+    let long = Plan { life: Length::from_secs(100_000).unwrap(), ..Plan::new(NOW).named(subject("open")).under(op(1)) };
+    assert!(granted(&store.apply(&long.take(hold(0, requests(1, 9), 1)), NOW).unwrap()));
+    ask(2, "for-ever", rule(1, 100), NOW);
+    ask(3, "reset", requests(1, 100), NOW);
+    let reset = Report::Reset { account: 0, meter: MeterId(1) };
+    assert!(granted(&store.apply(&Plan::new(NOW).named(subject("reset")).report(reset), NOW).unwrap()));
+    ask(4, "reset", requests(1, 100), NOW);
+    for n in 0..1_000 {
+        ask(n + 10, &format!("k{n}"), requests(1, 100), later(n));
+    }
+    let left = count();
+    println!("{left} accounts are left of 1,003, of which about 120 still count");
+    assert!((120..400).contains(&left), "{left}");
+    for key in ["open", "for-ever", "reset", "k999"] {
+        assert!(store.account(&subject(key)).unwrap().is_some(), "{key}");
+    }
+    // A day after its minute has passed, the one that was reset says nothing either.
+    for n in 0..100 {
+        ask(n, "k0", requests(1, 1_000), later(90_000));
+    }
+    assert_eq!(count(), 3);
+    sound(&store, later(90_000));
+}
+
+#[test]
 fn a_forgotten_account_takes_its_open_parts_with_it() {
     both(|store| {
         let _ = store.apply(&acquire(1, "alice", 60, 100, NOW), NOW).unwrap();
@@ -364,7 +403,7 @@ fn a_wrong_file_is_named_and_left_alone() {
             |row| row.get(0),
         )
         .unwrap();
-    assert_eq!(tables, 10);
+    assert_eq!(tables, 11);
 
     let folder = SqliteStore::open(scratch.folder()).unwrap_err();
     assert!(folder.is_unavailable(), "{folder}");
@@ -402,10 +441,16 @@ fn a_newer_version_is_refused_and_left_alone() {
 /// Every schema that was ever released is kept here, with data, and must open for ever.
 #[test]
 fn files_of_every_released_schema_open_with_all_that_is_in_them() {
+    for schema in [include_str!("sqlite/schema_1.sql"), include_str!("sqlite/schema_2.sql")] {
+        opens_with_all_that_is_in_it(schema);
+    }
+}
+
+fn opens_with_all_that_is_in_it(schema: &str) {
     let scratch = Scratch::new();
     let path = scratch.path("a.db");
     let db = Connection::open(&path).unwrap();
-    db.execute_batch(include_str!("sqlite/schema_1.sql")).unwrap();
+    db.execute_batch(schema).unwrap();
     drop(db);
     let store = SqliteOptions::new().table_prefix("keyward_").open(&path).unwrap();
     assert_eq!(spent(&store, "alice"), (45, 10));
@@ -455,7 +500,7 @@ fn the_fixture_of_the_schema_is_written() {
             text += &format!("INSERT INTO {table} ({}) VALUES ({});\n", columns.join(", "), values.unwrap());
         }
     }
-    std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sqlite/schema_1.sql"), text).unwrap();
+    std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sqlite/schema_2.sql"), text).unwrap();
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Each round starts this test program again as a child that spends on several threads and says each thing that was
 //! acknowledged, kills it, and compares. In a fifth of the rounds the child kills itself after a commit and before it
-//! has said so; the same operation then gets its answer. `KEYWARD_SOAK=1` makes it 20,000 rounds.
+//! has said so; the same operation then gets its answer. `KEYWARD_SOAK=1` makes it 20,000 rounds, and a larger number that many.
 #![cfg(all(feature = "sqlite", unix))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
@@ -72,7 +72,10 @@ fn print_line(line: &str) {
 
 #[test]
 fn what_was_acknowledged_survives_kill_9() {
-    let rounds: usize = if std::env::var_os("KEYWARD_SOAK").is_some() { 20_000 } else { 1_000 };
+    let rounds: usize = match std::env::var("KEYWARD_SOAK") {
+        Ok(said) => said.parse().ok().filter(|rounds| *rounds > 1).unwrap_or(20_000),
+        Err(_) => 1_000,
+    };
     let (began, done) = (Instant::now(), AtomicUsize::new(0));
     let (acknowledged, aimed, unsaid) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {

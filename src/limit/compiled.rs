@@ -27,6 +27,7 @@ pub struct Compiled {
     pub(super) audit: Audit,
     pub(super) weights: Weights,
     pub(super) alerts: Vec<u16>,
+    pub(super) relaxed: bool,
 }
 
 /// What a call means that lacks a dimension of the limit.
@@ -77,6 +78,12 @@ impl Compiled {
     #[must_use]
     pub const fn firm(&self) -> Firm {
         self.firm
+    }
+
+    /// Whether a store may answer before the change is on the disk, as far as this limit goes.
+    #[must_use]
+    pub const fn is_relaxed(&self) -> bool {
+        self.relaxed
     }
 
     /// At which shares of the amount it alerts, in percent, rising.

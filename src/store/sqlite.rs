@@ -19,7 +19,8 @@
 //!
 //! A store is shared by reference. Plans of many threads that come at once share one transaction, and one wait for the
 //! disk; each is answered after the commit. Readers have connections of their own and neither wait for the writer nor
-//! stop it, except for a database in memory and for a host's connection, which have one connection for all.
+//! stop it, except for a database in memory and for a host's connection, which have one connection for all. The store has no
+//! thread of its own until a limit is relaxed; then it has one, until it is dropped.
 //!
 //! # Processes
 //!
@@ -29,6 +30,36 @@
 //!
 //! A store does not survive `fork`: in the child every call is refused, and dropping the store there leaves the file
 //! alone. Open it again in the child, or fork first.
+//!
+//! # Relaxed limits
+//!
+//! A plan that is [relaxed](Plan::relaxed), because every one of its limits is, is answered from memory, and written by a
+//! thread of the store's own: within a tenth of a second ([`SqliteOptions::relaxed_within`]), or before ten thousand things
+//! wait to be written. Where the disk is slower than that, plans wait for it again. What ends a hold is where the hold is:
+//! a settle of a relaxed hold is relaxed. All else is durable as ever, and a durable plan first writes what is in memory
+//! of the accounts that it touches, in its own transaction. So limits are exact, whichever way they are asked.
+//!
+//! A process that is killed loses what it had not written, at most what it answered within that time: calls are
+//! forgotten then, never counted twice, and what is in the file proves itself. A store that is dropped writes everything. An operation
+//! of the library's that began and ended in between leaves its counts and rows, and no trace of itself.
+//!
+//! All of this store's methods see what is in memory, since it is written before they read. Other processes see the file.
+//! One process at a time has a lease for it, which is taken by the first relaxed plan, and given up a second after the last. Others
+//! that want to write meanwhile ask for it, wait until its owner has written everything, and are served durably; so is the
+//! first one then, for a second. An owner that was killed, or stopped, is waited for until two seconds have passed since
+//! it was last heard of; what it still has in memory when it wakes up is lost.
+//!
+//! ```
+//! use keyward::store::SqliteOptions;
+//! use std::time::Duration;
+//! # let folder = std::env::temp_dir().join(format!("keyward-doc-relaxed-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder).unwrap();
+//!
+//! let store = SqliteOptions::new().relaxed_within(Duration::from_millis(20)).open(folder.join("keyward.db"))?;
+//! # drop(store);
+//! # std::fs::remove_dir_all(&folder).unwrap();
+//! # Ok::<(), keyward::StoreError>(())
+//! ```
 //!
 //! # After trouble
 //!
@@ -41,6 +72,8 @@
 //! [`verify`](super::verify) proves the meters from the ledger.
 
 mod check;
+mod early;
+mod lease;
 mod open;
 mod queue;
 mod read;
@@ -53,9 +86,10 @@ mod upkeep;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use rusqlite::Connection;
 
 pub use open::{SqliteOptions, Synchronous};
@@ -66,6 +100,7 @@ use crate::error::StoreError;
 use crate::id::Subject;
 use crate::plan::{LimitRecord, Plan, Verdict};
 use crate::time::Timestamp;
+use early::Early;
 use queue::Queue;
 use read::Readers;
 use schema::Sql;
@@ -73,13 +108,19 @@ use schema::Sql;
 /// A [`Store`] in an SQLite database. See the module's page for what it promises.
 pub struct SqliteStore {
     queue: Queue,
-    writer: Mutex<Writer>,
+    base: Arc<Base>,
     readers: Readers,
     /// Where readers find the file; `None` where they use the writer's connection.
     path: Option<PathBuf>,
+    process: u32,
+}
+
+/// What the store shares with the thread that writes what is in memory.
+struct Base {
+    writer: Mutex<Writer>,
     sql: Sql,
     patience: Duration,
-    process: u32,
+    early: Early,
 }
 
 /// The one connection that writes.
@@ -121,9 +162,9 @@ impl SqliteStore {
         SqliteOptions::new().on(connection)
     }
 
-    fn new(writer: Writer, path: Option<PathBuf>, sql: Sql, patience: Duration) -> Self {
+    fn new(base: Base, path: Option<PathBuf>) -> Self {
         let (queue, readers) = (Queue::default(), Readers::default());
-        Self { queue, writer: Mutex::new(writer), readers, path, sql, patience, process: process::id() }
+        Self { queue, base: Arc::new(base), readers, path, process: process::id() }
     }
 
     /// Refuses to go on in a child that was forked: its locks would be its parent's.
@@ -133,16 +174,15 @@ impl SqliteStore {
         }
         Err(StoreError::refused("the store was opened before this process was forked; open it again here"))
     }
-
-    /// The connection that writes, if nothing long holds it.
-    fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
-        self.writer.try_lock_until(Instant::now() + self.patience).ok_or_else(trouble::locked)
-    }
 }
 
 impl Store for SqliteStore {
     fn apply(&self, plan: &Plan, now: Timestamp) -> Result<Verdict, StoreError> {
-        self.carry_out(plan, now)
+        self.here()?;
+        match self.base.answer(plan, now) {
+            Some(verdict) => Ok(verdict),
+            None => self.carry_out(plan, now),
+        }
     }
 
     fn sweep(&self, now: Timestamp, most: usize) -> Result<usize, StoreError> {
@@ -187,11 +227,13 @@ impl fmt::Debug for SqliteStore {
 impl Drop for SqliteStore {
     fn drop(&mut self) {
         if process::id() != self.process {
-            // Closing would let go of locks, and of a log, that are the parent's.
+            // Closing would let go of locks, and of a log, that are the parent's; and its thread is not here.
             std::iter::from_fn(|| self.readers.take()).for_each(std::mem::forget);
-            if let Ok(nothing) = Connection::open_in_memory() {
-                std::mem::forget(std::mem::replace(&mut self.writer.get_mut().db, nothing));
-            }
+            std::mem::forget(Arc::clone(&self.base));
+            return;
         }
+        self.base.early.stop();
+        // What cannot be written now is lost, as if the process had ended.
+        let _ = self.base.settle(true);
     }
 }

@@ -3,13 +3,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use keyward::account::{Audit, Context, MeterId, OnExpiry};
-use keyward::plan::{Act, Ask, Firm, Kernel, Plan, Report, Rule, Take, Used, Verdict};
-use keyward::store::SqliteStore;
+use keyward::account::{Account, Audit, Context, MeterId, OnExpiry, Part, Row};
+use keyward::plan::{Act, Ask, Firm, Kernel, LimitRecord, Plan, Report, Rule, Take, Used, Verdict};
+use keyward::store::{Filter, PartKey, PartsOf, SqliteStore, Total};
 use keyward::window::{Slices, Window};
-use keyward::{Amount, Length, OpId, Store, Subject, Timestamp, Usage};
+use keyward::{Amount, Length, OpId, Store, StoreError, Subject, Timestamp, Usage};
 
 /// A folder of its own for each test, removed at the end.
 pub struct Scratch(PathBuf);
@@ -120,4 +120,57 @@ pub fn sound(store: &SqliteStore, now: Timestamp) {
     store.check().unwrap();
     let wrong = keyward::store::verify(store, now).unwrap();
     assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+/// A store to which every plan is relaxed.
+pub struct Relaxed(pub SqliteStore);
+
+/// A store to which two of three plans are.
+pub struct InTurns(pub Relaxed, pub AtomicUsize);
+
+macro_rules! reads_from {
+    ($store:tt) => {
+        fn sweep(&self, now: Timestamp, most: usize) -> Result<usize, StoreError> {
+            self.$store.sweep(now, most)
+        }
+        fn account(&self, of: &Subject) -> Result<Option<Account>, StoreError> {
+            self.$store.account(of)
+        }
+        fn accounts(&self, after: Option<&Subject>, most: usize) -> Result<Vec<(Subject, Account)>, StoreError> {
+            self.$store.accounts(after, most)
+        }
+        fn parts(&self, of: &PartsOf, after: Option<&PartKey>, most: usize) -> Result<Vec<Part>, StoreError> {
+            self.$store.parts(of, after, most)
+        }
+        fn rows(&self, filter: &Filter, after: u64, most: usize) -> Result<Vec<(u64, Row)>, StoreError> {
+            self.$store.rows(filter, after, most)
+        }
+        fn totals(&self) -> Result<Vec<Total>, StoreError> {
+            self.$store.totals()
+        }
+        fn compact(&self, before: Timestamp) -> Result<usize, StoreError> {
+            self.$store.compact(before)
+        }
+        fn limits(&self) -> Result<Vec<LimitRecord>, StoreError> {
+            self.$store.limits()
+        }
+    };
+}
+
+impl Store for Relaxed {
+    fn apply(&self, plan: &Plan, now: Timestamp) -> Result<Verdict, StoreError> {
+        self.0.apply(&Plan { relaxed: true, ..plan.clone() }, now)
+    }
+    reads_from!(0);
+}
+
+impl Store for InTurns {
+    fn apply(&self, plan: &Plan, now: Timestamp) -> Result<Verdict, StoreError> {
+        if self.1.fetch_add(1, Ordering::Relaxed) % 3 == 0 {
+            self.0.0.apply(plan, now)
+        } else {
+            self.0.apply(plan, now)
+        }
+    }
+    reads_from!(0);
 }

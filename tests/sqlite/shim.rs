@@ -30,6 +30,10 @@ pub struct World {
     pub forever: bool,
     /// What a write says that fails.
     pub code: c_int,
+    /// How many reads there were.
+    pub reads: u64,
+    /// Which of them fails, if one does; all from there on if `forever`.
+    pub fail_read_at: Option<u64>,
     /// How much the scenario was told so far.
     pub acknowledged: u64,
     /// Which events power is lost at.
@@ -117,6 +121,12 @@ impl World {
         left
     }
 
+    /// Counts a read, and says whether it fails.
+    fn read(&mut self) -> bool {
+        self.reads += 1;
+        self.fail_read_at.is_some_and(|at| if self.forever { self.reads >= at } else { self.reads == at })
+    }
+
     fn disk(&mut self, path: &Path) -> &mut Disk {
         self.files.entry(path.to_owned()).or_default()
     }
@@ -154,7 +164,6 @@ mod methods {
     use super::*;
 
     forward! {
-        xRead(to: *mut c_void, amount: c_int, at: ffi::sqlite3_int64) -> c_int;
         xFileSize(size: *mut ffi::sqlite3_int64) -> c_int;
         xLock(level: c_int) -> c_int;
         xUnlock(level: c_int) -> c_int;
@@ -180,6 +189,23 @@ mod methods {
             }
             let file = real(file);
             ((*(*file).pMethods).xClose.unwrap())(file)
+        }
+    }
+
+    unsafe extern "C" fn xRead(
+        file: *mut ffi::sqlite3_file,
+        to: *mut c_void,
+        amount: c_int,
+        at: ffi::sqlite3_int64,
+    ) -> c_int {
+        unsafe {
+            if let (Some(_), Some(world)) = (path(file), &mut *world()) {
+                if world.read() {
+                    return ffi::SQLITE_IOERR_READ;
+                }
+            }
+            let file = real(file);
+            ((*(*file).pMethods).xRead.unwrap())(file, to, amount, at)
         }
     }
 

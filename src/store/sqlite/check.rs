@@ -29,7 +29,7 @@ impl SqliteStore {
             }
             // All of it as of one instant.
             db.execute_batch("BEGIN").map_err(trouble)?;
-            let read = read_all(db, &self.sql);
+            let read = read_all(db, &self.base.sql);
             db.execute_batch("ROLLBACK").map_err(trouble)?;
             read
         })?;

@@ -3,17 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 
+use super::early::Early;
 use super::schema::Sql;
 use super::trouble::{insisting, patient_until, trouble, waits};
-use super::{SqliteStore, Writer};
+use super::{Base, SqliteStore, Writer};
 use crate::error::StoreError;
 
 /// What a file of our own says that it is: `keyw`.
 const APPLICATION: i32 = 0x6b65_7977;
 /// The prefix of the tables unless a host chose another.
 const PREFIX: &str = "keyward_";
+/// For ever, as a span that an instant can be moved by.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// More statements than there are, and some that filters make.
 const STATEMENTS: usize = 96;
 
@@ -48,11 +53,17 @@ pub struct SqliteOptions {
     prefix: Option<String>,
     synchronous: Synchronous,
     patience: Duration,
+    relaxed: Duration,
 }
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self { prefix: None, synchronous: Synchronous::default(), patience: Duration::from_secs(5) }
+        Self {
+            prefix: None,
+            synchronous: Synchronous::default(),
+            patience: Duration::from_secs(5),
+            relaxed: Duration::from_millis(100),
+        }
     }
 }
 
@@ -78,7 +89,14 @@ impl SqliteOptions {
     /// How long a call waits for a file that another process is writing. What has been spent already, as a settle
     /// says, is not given up then.
     pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+        self.patience = patience.min(LONGEST);
+        self
+    }
+
+    /// How long what was answered early may take to be in the file; a tenth of a second unless set, and never answered
+    /// early if this is zero. See [Relaxed limits](super#relaxed-limits).
+    pub fn relaxed_within(mut self, bound: Duration) -> Self {
+        self.relaxed = bound;
         self
     }
 
@@ -114,7 +132,9 @@ impl SqliteOptions {
     ///
     /// # Errors
     /// A prefix that is refused, or no memory.
-    pub fn in_memory(self) -> Result<SqliteStore, StoreError> {
+    pub fn in_memory(mut self) -> Result<SqliteStore, StoreError> {
+        // There is nothing to gain.
+        self.relaxed = Duration::ZERO;
         let sql = self.sql()?;
         let db = Connection::open_in_memory().map_err(trouble)?;
         self.finish(db, sql, None, true)
@@ -200,7 +220,8 @@ impl SqliteOptions {
             let _ = db.execute_batch("ROLLBACK");
             return Err(error);
         }
-        Ok(SqliteStore::new(Writer::new(db), path, sql, self.patience))
+        let (writer, early) = (Mutex::new(Writer::new(db)), Early::new(self.relaxed));
+        Ok(SqliteStore::new(Base { writer, sql, patience: self.patience, early }, path))
     }
 }
 
@@ -211,6 +232,8 @@ fn application(db: &Connection) -> Result<i32, StoreError> {
 /// What every connection is set to.
 fn harden(db: &Connection) -> Result<(), StoreError> {
     db.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Otherwise every statement with a limit is planned anew whenever it is bound.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(trouble)?;
     // What is deleted is overwritten; damaged pages are noticed early; a log that once grew long does not stay so.
     db.execute_batch(
         "PRAGMA secure_delete = ON; PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::tables::Tables;
+use super::early::Access;
 use super::trouble::{is_busy, locked, nap, patient_until, trouble};
 use super::{SqliteStore, Writer};
 use crate::error::StoreError;
@@ -100,15 +100,16 @@ enum Came {
     Spoiled,
     /// Others held a lock; nothing was done.
     Locked,
+    /// Another process keeps changes in memory; it was told that the file is wanted.
+    Elsewhere,
 }
 
 impl SqliteStore {
     /// Carries out a plan, together with those of others.
     pub(super) fn carry_out(&self, plan: &Plan, now: Timestamp) -> Said {
-        self.here()?;
         // What has been spent already is not refused because a file is in use.
         let patient = plan.takes.is_empty() && plan.picks.is_empty();
-        let deadline = (!patient).then(|| Instant::now() + self.patience);
+        let deadline = (!patient).then(|| Instant::now() + self.base.patience);
         let ticket = {
             let mut line = self.queue.0.lock();
             if line.led {
@@ -193,8 +194,8 @@ impl Lead<'_> {
         let store = self.store;
         // Something long may hold the writer, such as a vacuum.
         let writer = match self.batch.first().and_then(Member::deadline) {
-            None => Some(store.writer.lock()),
-            Some(deadline) => store.writer.try_lock_until(deadline),
+            None => Some(store.base.writer.lock()),
+            Some(deadline) => store.base.writer.try_lock_until(deadline),
         };
         let Some(mut writer) = writer else { return self.finish(|_| Err(locked())) };
         let mut tries = 0;
@@ -222,6 +223,13 @@ impl Lead<'_> {
                 }
                 Came::Spoiled => return self.one_by_one(&mut writer),
                 Came::Locked => self.dismiss_the_late(),
+                Came::Elsewhere => {
+                    self.dismiss_the_late();
+                    if !self.batch.is_empty() {
+                        nap(tries, Duration::MAX);
+                        tries += 1;
+                    }
+                }
             }
             if self.batch.is_empty() {
                 return;
@@ -283,6 +291,11 @@ impl Lead<'_> {
                             self.finish(|_| said.next().unwrap_or_else(|| Err(locked())));
                         }
                         Came::Spoiled | Came::Locked => self.dismiss_the_late(),
+                        Came::Elsewhere => {
+                            self.dismiss_the_late();
+                            nap(tries, Duration::MAX);
+                            tries += 1;
+                        }
                     },
                     Ok(false) => {
                         self.dismiss_the_late();
@@ -310,8 +323,29 @@ pub(super) fn begin(writer: &mut Writer, deadline: Instant) -> Result<bool, Stor
 
 /// Decides the plans one after the other inside a transaction that has begun, and ends it.
 fn carry_out(store: &SqliteStore, writer: &mut Writer, batch: &[Member<'_>]) -> Came {
-    let mut tables = Tables::new(&writer.db, &store.sql);
+    let (base, began) = (&*store.base, Instant::now());
+    let mut tables = base.tables(&writer.db);
     let mut said = Vec::with_capacity(batch.len());
+    match tables.enter() {
+        Ok(Access::Theirs) => {
+            drop(tables);
+            // Where this is not written down, it is the next time.
+            let _ = writer.commit();
+            return Came::Elsewhere;
+        }
+        Ok(Access::Ours) => {
+            let mut desk = base.early.desk.lock();
+            let ops = batch.iter().map(|member| member.plan().0).flat_map(|plan| [&plan.op, &plan.hold]);
+            ops.flatten().for_each(|op| desk.is_old(op));
+        }
+        Ok(Access::Free) => {}
+        Err(error) => {
+            let (left, busy) = (tables.leave(began), tables.was_busy());
+            drop(tables);
+            base.abandon(writer, left);
+            return if busy { Came::Locked } else { Came::To(batch.iter().map(|_| Err(error.clone())).collect()) };
+        }
+    }
     let mut spoiled = false;
     for member in batch {
         let (plan, now) = member.plan();
@@ -320,7 +354,7 @@ fn carry_out(store: &SqliteStore, writer: &mut Writer, batch: &[Member<'_>]) -> 
         let answer = transact(&mut tables, plan, now);
         // Whatever is not carried out must not leave anything behind.
         let saved = answer.as_ref().is_ok_and(Verdict::is_saved);
-        spoiled = tables.saves != before && !saved;
+        spoiled = tables.saves != before && !saved || tables.is_torn();
         said.push(answer);
         if spoiled || tables.was_busy() {
             break;
@@ -336,16 +370,18 @@ fn carry_out(store: &SqliteStore, writer: &mut Writer, batch: &[Member<'_>]) -> 
         }
     }
     let busy = tables.was_busy();
+    let mut left = tables.leave(began);
     drop(tables);
     if busy || spoiled {
-        writer.roll_back();
+        base.abandon(writer, left);
         return match said.pop() {
             _ if busy => Came::Locked,
             Some(alone) if batch.len() == 1 => Came::To(vec![alone]),
             _ => Came::Spoiled,
         };
     }
-    match writer.commit() {
+    left.expires = said.iter().filter_map(expires).min().unwrap_or(Timestamp::MAX);
+    match base.close(writer, left) {
         Ok(true) => Came::To(said),
         Ok(false) => Came::Locked,
         Err(error) => {
@@ -355,5 +391,13 @@ fn carry_out(store: &SqliteStore, writer: &mut Writer, batch: &[Member<'_>]) -> 
             };
             Came::To(said.into_iter().map(unknown).collect())
         }
+    }
+}
+
+/// When what was held with this ends by itself.
+fn expires(said: &Said) -> Option<Timestamp> {
+    match said {
+        Ok(Verdict::Granted(grant)) => grant.expires,
+        _ => None,
     }
 }

@@ -41,9 +41,10 @@ impl SqliteStore {
     /// Reads on a connection beside the writer's, or on the one that there is.
     pub(super) fn reading<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         self.here()?;
-        patient_until(Instant::now() + self.patience);
+        self.base.settle(false)?;
+        patient_until(Instant::now() + self.base.patience);
         let Some(path) = &self.path else {
-            let writer = self.writer()?;
+            let writer = self.base.writer()?;
             return read(&writer.db);
         };
         let reader = match self.readers.take() {
@@ -56,7 +57,7 @@ impl SqliteStore {
     }
 
     pub(super) fn read_account(&self, of: &Subject) -> Result<Option<Account>, StoreError> {
-        self.reading(|db| read_account(&mut db.prepare_cached(&self.sql.account).map_err(trouble)?, of))
+        self.reading(|db| read_account(&mut db.prepare_cached(&self.base.sql.account).map_err(trouble)?, of))
     }
 
     pub(super) fn read_accounts(
@@ -66,7 +67,7 @@ impl SqliteStore {
     ) -> Result<Vec<(Subject, Account)>, StoreError> {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         self.reading(|db| {
-            let sql = if after.is_some() { &self.sql.accounts } else { &self.sql.first_accounts };
+            let sql = if after.is_some() { &self.base.sql.accounts } else { &self.base.sql.first_accounts };
             let mut statement = db.prepare_cached(sql).map_err(trouble)?;
             let mut found = match after {
                 Some(after) => statement.query(params![after.as_str(), most]),
@@ -94,15 +95,15 @@ impl SqliteStore {
         };
         self.reading(|db| match of {
             PartsOf::Open => {
-                let mut statement = db.prepare_cached(&self.sql.open_parts).map_err(trouble)?;
+                let mut statement = db.prepare_cached(&self.base.sql.open_parts).map_err(trouble)?;
                 read_parts(&mut statement, params![op, account, sequence, most])
             }
             PartsOf::Op(of) => {
-                let mut statement = db.prepare_cached(&self.sql.parts_of_op).map_err(trouble)?;
+                let mut statement = db.prepare_cached(&self.base.sql.parts_of_op).map_err(trouble)?;
                 read_parts(&mut statement, params![op_key(of), op, account, sequence, most])
             }
             PartsOf::Account(of) => {
-                let mut statement = db.prepare_cached(&self.sql.parts_of_account).map_err(trouble)?;
+                let mut statement = db.prepare_cached(&self.base.sql.parts_of_account).map_err(trouble)?;
                 read_parts(&mut statement, params![of.as_str(), op, account, sequence, most])
             }
         })
@@ -128,8 +129,8 @@ impl SqliteStore {
 
     fn question(&self, filter: &Filter, after: i64, most: usize) -> (String, Vec<Value>) {
         let Filter { from, until, op, account, meter, dimension, tag, client, key } = filter;
-        let (mut sql, mut values) = (self.sql.rows.clone(), vec![Value::Integer(after)]);
-        let (of_dimension, of_tag) = self.sql.labelled();
+        let (mut sql, mut values) = (self.base.sql.rows.clone(), vec![Value::Integer(after)]);
+        let (of_dimension, of_tag) = self.base.sql.labelled();
         let mut ask = |clause: &str, asked: Vec<Value>| {
             sql.push_str(clause);
             values.extend(asked);
@@ -168,7 +169,7 @@ impl SqliteStore {
 
     pub(super) fn read_totals(&self) -> Result<Vec<Total>, StoreError> {
         self.reading(|db| {
-            let mut statement = db.prepare_cached(&self.sql.totals).map_err(trouble)?;
+            let mut statement = db.prepare_cached(&self.base.sql.totals).map_err(trouble)?;
             let mut found = statement.query([]).map_err(trouble)?;
             let mut totals = Vec::new();
             while let Some(row) = found.next().map_err(trouble)? {
@@ -188,7 +189,7 @@ impl SqliteStore {
 
     pub(super) fn read_limits(&self) -> Result<Vec<LimitRecord>, StoreError> {
         self.reading(|db| {
-            let mut statement = db.prepare_cached(&self.sql.limits).map_err(trouble)?;
+            let mut statement = db.prepare_cached(&self.base.sql.limits).map_err(trouble)?;
             let mut found = statement.query([]).map_err(trouble)?;
             let mut limits = Vec::new();
             while let Some(row) = found.next().map_err(trouble)? {

@@ -9,7 +9,7 @@ use super::trouble::trouble;
 use crate::error::StoreError;
 
 /// From no tables to version 1, from there to version 2, and so on.
-const STEPS: [&str; 1] = [include_str!("schema/1.sql")];
+const STEPS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// The version that is written.
 pub(super) const VERSION: usize = STEPS.len();
@@ -35,11 +35,11 @@ pub(super) struct Sql {
     pub(super) open_in: String,
     pub(super) put_part: String,
     pub(super) drop_part: String,
-    pub(super) ended_parts: String,
+    pub(super) some_parts: String,
     pub(super) answer: String,
     pub(super) put_answer: String,
     pub(super) drop_answer: String,
-    pub(super) old_answers: String,
+    pub(super) some_answers: String,
     pub(super) op_has_parts: String,
     pub(super) limit: String,
     pub(super) put_limit: String,
@@ -58,6 +58,11 @@ pub(super) struct Sql {
     pub(super) totals: String,
     pub(super) total: String,
     pub(super) put_total: String,
+    pub(super) lease: String,
+    pub(super) put_lease: String,
+    pub(super) last_op: String,
+    pub(super) last_answer: String,
+    pub(super) next_due: String,
 }
 
 impl Sql {
@@ -99,13 +104,14 @@ impl Sql {
                  DO UPDATE SET open = excluded.open, at = excluded.at, body = excluded.body"
             ),
             drop_part: format!("DELETE FROM {p}parts WHERE op = ?1 AND account = ?2 AND sequence = ?3"),
-            ended_parts: format!("SELECT op, account, sequence FROM {p}parts WHERE open = 0 AND at <= ?1 LIMIT ?2"),
+            some_parts: format!(
+                "SELECT op, account, sequence, open = 0 AND at <= ?1 FROM {p}parts
+                 WHERE (op, account, sequence) > (?2, ?3, ?4) ORDER BY op, account, sequence LIMIT ?5"
+            ),
             answer: format!("SELECT until, body FROM {p}answers WHERE op = ?1"),
             put_answer: format!("INSERT OR REPLACE INTO {p}answers (op, until, body) VALUES (?1, ?2, ?3)"),
             drop_answer: format!("DELETE FROM {p}answers WHERE op = ?1"),
-            old_answers: format!(
-                "SELECT op, until FROM {p}answers WHERE until <= ?1 AND (until, op) > (?2, ?3) ORDER BY until, op LIMIT ?4"
-            ),
+            some_answers: format!("SELECT op, until <= ?1 FROM {p}answers WHERE op > ?2 ORDER BY op LIMIT ?3"),
             op_has_parts: format!("SELECT EXISTS (SELECT 1 FROM {p}parts WHERE op = ?1)"),
             limit: format!("SELECT name, meter, body FROM {p}limits WHERE name = ?1"),
             put_limit: format!("INSERT OR REPLACE INTO {p}limits (name, meter, body) VALUES (?1, ?2, ?3)"),
@@ -141,6 +147,13 @@ impl Sql {
                 "INSERT OR REPLACE INTO {p}totals (account, meter, epoch, window, spent, seal)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
             ),
+            lease: format!("SELECT owner, beat, until, wanted, seal FROM {p}lease WHERE one = 1"),
+            put_lease: format!(
+                "INSERT OR REPLACE INTO {p}lease (one, owner, beat, until, wanted, seal) VALUES (1, ?1, ?2, ?3, ?4, ?5)"
+            ),
+            last_op: format!("SELECT max(op) FROM {p}parts WHERE op < x'01'"),
+            last_answer: format!("SELECT max(op) FROM {p}answers WHERE op < x'01'"),
+            next_due: format!("SELECT min(at) FROM {p}parts WHERE open = 1"),
         }
     }
 

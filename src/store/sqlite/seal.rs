@@ -2,26 +2,13 @@
 
 use crate::error::StoreError;
 use crate::id::{OpId, Subject};
-use crate::time::Timestamp;
-
-/// Bits of a library id below its instant, of which [`OpId::at`] makes it again.
-const RANDOM_BITS: u32 = 74;
 
 /// An operation as bytes that order as operations do: ids of the library before those of a host.
 pub(super) fn op_key(op: &OpId) -> Vec<u8> {
-    let text = op.to_string();
-    let number = op.began().and_then(|_| u128::from_str_radix(text.get(3..)?, 16).ok());
-    let mut key = Vec::with_capacity(17.max(text.len() + 1));
-    match number {
-        Some(number) => {
-            key.push(0);
-            key.extend_from_slice(&number.to_be_bytes());
-        }
-        None => {
-            key.push(1);
-            key.extend_from_slice(text.as_bytes());
-        }
-    }
+    let text = op.as_bytes();
+    let mut key = Vec::with_capacity(text.len() + 1);
+    key.push(u8::from(op.library().is_none()));
+    key.extend_from_slice(text);
     key
 }
 
@@ -29,11 +16,7 @@ pub(super) fn op_key(op: &OpId) -> Vec<u8> {
 pub(super) fn op_of(key: &[u8]) -> Result<OpId, StoreError> {
     let damaged = || StoreError::corrupt("what was stored as an operation is none");
     match key.split_first().ok_or_else(damaged)? {
-        (0, number) => {
-            let number = u128::from_be_bytes(number.try_into().map_err(|_| damaged())?);
-            let micros = i64::try_from(number >> RANDOM_BITS).map_err(|_| damaged())?;
-            Ok(OpId::at(Timestamp::from_micros(micros), number))
-        }
+        (0, number) => Ok(OpId::from_library(number.try_into().map_err(|_| damaged())?)),
         (1, text) => {
             let op = OpId::host(std::str::from_utf8(text).map_err(|_| damaged())?).map_err(StoreError::corrupt)?;
             if op.began().is_some() { Err(damaged()) } else { Ok(op) }
@@ -96,6 +79,7 @@ impl Seal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Timestamp;
 
     #[test]
     fn keys_order_as_operations_do_and_are_read_back() {

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row as Record, params};
 
+use super::early::{Desk, Early, Leaves, Taken};
+use super::lease::Lease;
 use super::schema::Sql;
 use super::seal::{Seal, op_key, op_of, subject_of};
 use super::trouble::{is_busy, trouble};
@@ -30,6 +32,16 @@ pub(super) struct Tables<'c> {
     counters: Option<Counted>,
     accounts: HashMap<Subject, Kept>,
     body: Vec<u8>,
+    /// What is kept in memory for a while, if this transaction is of the store's own.
+    pub(super) early: Option<&'c Early>,
+    /// What of it this transaction writes.
+    pub(super) taken: Option<Taken>,
+    /// Whether what was taken was only written in part.
+    torn: bool,
+    /// The lease as this transaction found it, or wrote it.
+    pub(super) lease: Lease,
+    /// Its beat, if this transaction made one.
+    pub(super) beat: Option<i64>,
 }
 
 /// The store's own counters, and the number that the last row has, once it is known.
@@ -58,6 +70,11 @@ impl<'c> Tables<'c> {
             counters: None,
             accounts: HashMap::new(),
             body: Vec::new(),
+            early: None,
+            taken: None,
+            torn: false,
+            lease: Lease::default(),
+            beat: None,
         }
     }
 
@@ -66,15 +83,65 @@ impl<'c> Tables<'c> {
         let mut accounts = std::mem::take(&mut self.accounts);
         for (subject, Kept { account, changed: _ }) in accounts.drain().filter(|(_, kept)| kept.changed) {
             match account {
-                Some(account) => {
-                    self.body.clear();
-                    account.encode(&mut self.body);
-                    Seal::new().text(subject.as_str()).close(&mut self.body);
-                    self.run(&self.sql.put_account, params![subject.as_str(), self.body])?;
-                }
+                Some(account) => self.put_account(&subject, &account)?,
                 None => self.run(&self.sql.drop_account, [subject.as_str()])?,
             }
         }
+        Ok(())
+    }
+
+    fn put_account(&mut self, subject: &Subject, account: &Account) -> Result<(), StoreError> {
+        self.body.clear();
+        account.encode(&mut self.body);
+        Seal::new().text(subject.as_str()).close(&mut self.body);
+        self.run(&self.sql.put_account, params![subject.as_str(), self.body])
+    }
+
+    /// The store's own counters, if this transaction has asked for them.
+    pub(super) fn known_counters(&self) -> Option<Counters> {
+        self.counters.map(|counted| counted.of)
+    }
+
+    /// Writes what is in memory, and has accounts leave it, if that is so.
+    pub(super) fn call_in(&mut self, leaves: Leaves<'_>, if_so: impl FnOnce(&Desk) -> bool) -> Result<(), StoreError> {
+        let Some(early) = self.early.filter(|early| early.is_held()) else { return Ok(()) };
+        let mut desk = early.desk.lock();
+        if !if_so(&desk) {
+            return Ok(());
+        }
+        let taken = desk.take(leaves);
+        drop(desk);
+        let written = if taken.is_empty() { Ok(()) } else { self.write(&taken) };
+        self.taken.get_or_insert_default().add(taken);
+        self.torn |= written.is_err();
+        written
+    }
+
+    /// Whether this transaction can only be rolled back.
+    pub(super) fn is_torn(&self) -> bool {
+        self.torn
+    }
+
+    fn write(&mut self, taken: &Taken) -> Result<(), StoreError> {
+        if self.beat.is_none() {
+            self.put_beat(self.lease.renewed())?;
+        }
+        let horizon = self.horizon;
+        for (subject, account) in &taken.accounts {
+            self.put_account(subject, account)?;
+        }
+        for (part, remembered) in &taken.parts {
+            self.horizon = *remembered;
+            self.put_part(part)?;
+        }
+        for row in &taken.rows {
+            self.put_row(row)?;
+        }
+        for (answer, remembered) in &taken.answers {
+            self.horizon = *remembered;
+            self.put_answer(answer)?;
+        }
+        self.horizon = horizon;
         Ok(())
     }
 
@@ -221,6 +288,7 @@ impl Transaction for Tables<'_> {
         if let Some(kept) = self.accounts.get(of) {
             return Ok(kept.account.clone().unwrap_or_default());
         }
+        self.call_in(Leaves::One(of), |desk| !desk.lacks(of))?;
         let mut statement = self.statement(&self.sql.account)?;
         let account = read_account(&mut statement, of)?;
         self.accounts.insert(of.clone(), Kept { account: account.clone(), changed: false });
@@ -239,11 +307,13 @@ impl Transaction for Tables<'_> {
     }
 
     fn parts(&mut self, of: &OpId) -> Result<Vec<Part>, StoreError> {
+        self.call_in(Leaves::None, |desk| desk.knows(of))?;
         let op = op_key(of);
         self.read_parts(&self.sql.parts_of_op, params![op, op, "", -1, i64::MAX])
     }
 
     fn answer(&mut self, to: &OpId) -> Result<Option<Answer>, StoreError> {
+        self.call_in(Leaves::None, |desk| desk.knows(to))?;
         let op = op_key(to);
         let mut statement = self.statement(&self.sql.answer)?;
         let mut found = statement.query([&op]).map_err(trouble)?;

@@ -7,17 +7,18 @@ use std::time::{Duration, Instant};
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::early::{Access, Leaves};
 use super::queue::begin;
 use super::read::total_seal;
 use super::seal::subject_of;
-use super::tables::{Tables, blob, read_row, tags, text};
+use super::tables::{Tables, blob, read_named_account, read_row, tags, text};
 use super::trouble::{locked, nap, patient_until, trouble};
 use super::{SqliteStore, Writer};
 use crate::account::{MeterId, RowEntry};
 use crate::error::StoreError;
 use crate::id::Subject;
 use crate::plan::Plan;
-use crate::store::{Total, transact};
+use crate::store::{Total, Transaction, transact};
 use crate::time::Timestamp;
 
 /// How many parts end in one transaction of a sweep.
@@ -27,12 +28,13 @@ const EVERY: usize = 32;
 /// How many rows a [`SqliteStore::compact`] reads at a time.
 const PAGE: usize = 1_000;
 
-/// Forgets what has ended long ago, a little with every few plans.
+/// Forgets what has ended long ago, a little with every few plans, on walks through all that there is.
 #[derive(Default)]
 pub(super) struct Chores {
     plans: usize,
-    /// The answer that was looked at last.
-    after: (i64, Vec<u8>),
+    part: (Vec<u8>, String, i64),
+    answer: Vec<u8>,
+    account: Option<String>,
 }
 
 impl Chores {
@@ -42,58 +44,96 @@ impl Chores {
         if self.plans < EVERY {
             return Ok(());
         }
-        let most = self.plans.saturating_mul(4);
+        let (most, accounts) = (self.plans.saturating_mul(4), self.plans.saturating_mul(2));
         self.plans = 0;
-        tables.forget_parts(now, most)?;
-        self.after = tables.forget_answers(now, std::mem::take(&mut self.after), most)?;
+        self.account = tables.drop_idle(now, self.account.take(), accounts)?;
+        self.part = tables.forget_parts(now, std::mem::take(&mut self.part), most)?;
+        self.answer = tables.forget_answers(now, std::mem::take(&mut self.answer), most)?;
         Ok(())
     }
 }
 
 impl<'c> Tables<'c> {
-    /// Removes parts that ended longer ago than anybody asks.
-    fn forget_parts(&mut self, now: Timestamp, most: usize) -> Result<(), StoreError> {
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let mut old: Vec<(Vec<u8>, String, u16)> = Vec::new();
-        let mut statement = self.statement(&self.sql.ended_parts)?;
-        let mut found = statement.query(params![now.as_micros(), most]).map_err(trouble)?;
+    /// Drops accounts that say no more than one never seen would, among the next few. Says where it stopped.
+    fn drop_idle(&mut self, now: Timestamp, after: Option<String>, most: usize) -> Result<Option<String>, StoreError> {
+        let epoch = self.counters()?.epoch;
+        let limit = i64::try_from(most).unwrap_or(i64::MAX);
+        let (mut idle, mut seen, mut last) = (Vec::new(), 0, None);
+        let mut statement =
+            self.statement(if after.is_some() { &self.sql.accounts } else { &self.sql.first_accounts })?;
+        let found = match after {
+            Some(after) => statement.query(params![after, limit]),
+            None => statement.query([limit]),
+        };
+        let mut found = found.map_err(trouble)?;
         while let Some(row) = found.next().map_err(trouble)? {
-            old.push((blob(row, 0)?.to_vec(), text(row, 1)?.to_owned(), row.get(2).map_err(trouble)?));
+            seen += 1;
+            let (subject, account) = read_named_account(row)?;
+            if seen == most {
+                last = Some(subject.as_str().to_owned());
+            }
+            if account.is_idle(now, epoch) {
+                idle.push(subject);
+            }
+        }
+        drop(found);
+        for subject in idle {
+            self.run(&self.sql.drop_account, [subject.as_str()])?;
+        }
+        Ok(last)
+    }
+
+    /// Removes parts that ended longer ago than anybody asks, among the next few. Says where it stopped.
+    fn forget_parts(
+        &mut self,
+        now: Timestamp,
+        (op, account, sequence): (Vec<u8>, String, i64),
+        most: usize,
+    ) -> Result<(Vec<u8>, String, i64), StoreError> {
+        let limit = i64::try_from(most).unwrap_or(i64::MAX);
+        let (mut old, mut seen, mut last) = (Vec::new(), 0, None);
+        let mut statement = self.statement(&self.sql.some_parts)?;
+        let mut found = statement.query(params![now.as_micros(), op, account, sequence, limit]).map_err(trouble)?;
+        while let Some(row) = found.next().map_err(trouble)? {
+            seen += 1;
+            let is_old: bool = row.get(3).map_err(trouble)?;
+            if is_old || seen == most {
+                let sequence: i64 = row.get(2).map_err(trouble)?;
+                last = Some((blob(row, 0)?.to_vec(), text(row, 1)?.to_owned(), sequence));
+            }
+            old.extend(last.clone().filter(|_| is_old));
         }
         drop(found);
         for (op, account, sequence) in old {
             self.run(&self.sql.drop_part, params![op, account, sequence])?;
         }
-        Ok(())
+        Ok(last.filter(|_| seen == most).unwrap_or_default())
     }
 
-    /// Removes answers of the same age, unless a part of the operation is still known. Says where it stopped.
-    fn forget_answers(
-        &mut self,
-        now: Timestamp,
-        after: (i64, Vec<u8>),
-        most: usize,
-    ) -> Result<(i64, Vec<u8>), StoreError> {
-        let mut old: Vec<(Vec<u8>, i64)> = Vec::new();
+    /// Removes answers of the same age, unless a part of the operation is still known.
+    fn forget_answers(&mut self, now: Timestamp, after: Vec<u8>, most: usize) -> Result<Vec<u8>, StoreError> {
         let limit = i64::try_from(most).unwrap_or(i64::MAX);
-        let mut statement = self.statement(&self.sql.old_answers)?;
-        let from = if after.1.is_empty() { i64::MIN } else { after.0 };
-        let mut found = statement.query(params![now.as_micros(), from, after.1, limit]).map_err(trouble)?;
+        let (mut old, mut seen, mut last) = (Vec::new(), 0, Vec::new());
+        let mut statement = self.statement(&self.sql.some_answers)?;
+        let mut found = statement.query(params![now.as_micros(), after, limit]).map_err(trouble)?;
         while let Some(row) = found.next().map_err(trouble)? {
-            old.push((blob(row, 0)?.to_vec(), row.get(1).map_err(trouble)?));
+            seen += 1;
+            if row.get(1).map_err(trouble)? {
+                old.push(blob(row, 0)?.to_vec());
+            }
+            if seen == most {
+                last = blob(row, 0)?.to_vec();
+            }
         }
         drop(found);
-        let all = old.len() < most;
-        let mut last = (i64::MIN, Vec::new());
-        for (op, until) in old {
+        for op in old {
             let mut statement = self.statement(&self.sql.op_has_parts)?;
             let in_use: bool = statement.query_row([&op], |row| row.get(0)).map_err(trouble)?;
             if !in_use {
                 self.run(&self.sql.drop_answer, [&op])?;
             }
-            last = (until, op);
         }
-        Ok(if all { (i64::MIN, Vec::new()) } else { last })
+        Ok(last)
     }
 }
 
@@ -101,23 +141,31 @@ impl SqliteStore {
     /// Does something in a transaction of its own. It may be done more than once, where others held a lock.
     fn transaction<T>(&self, mut work: impl FnMut(&mut Tables<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         self.here()?;
-        let mut writer = self.writer()?;
-        let deadline = Instant::now() + self.patience;
+        let base = &*self.base;
+        let mut writer = base.writer()?;
+        let deadline = Instant::now() + base.patience;
         let mut tries = 0;
         loop {
+            let began = Instant::now();
             if begin(&mut writer, deadline)? {
-                let mut tables = Tables::new(&writer.db, &self.sql);
-                let done = work(&mut tables).and_then(|done| tables.finish().map(|()| done));
-                let busy = tables.was_busy();
+                let mut tables = base.tables(&writer.db);
+                let done = tables.enter().and_then(|access| match access {
+                    Access::Theirs => Ok(None),
+                    Access::Ours | Access::Free => {
+                        tables.call_in(Leaves::None, |_| true)?;
+                        work(&mut tables).and_then(|done| tables.finish().map(|()| Some(done)))
+                    }
+                });
+                let (left, busy) = (tables.leave(began), tables.was_busy());
                 drop(tables);
                 match done {
                     Ok(done) => {
-                        if writer.commit()? {
+                        if let (true, Some(done)) = (base.close(&mut writer, left)?, done) {
                             return Ok(done);
                         }
                     }
                     Err(error) => {
-                        writer.roll_back();
+                        base.abandon(&mut writer, left);
                         if !busy {
                             return Err(error);
                         }
@@ -131,6 +179,10 @@ impl SqliteStore {
     }
 
     pub(super) fn sweep_some(&self, now: Timestamp, most: usize) -> Result<usize, StoreError> {
+        let desk = &self.base.early.desk;
+        if self.base.early.is_held() && desk.lock().is_before_due(now) {
+            return Ok(0);
+        }
         let mut ended = 0;
         while ended < most {
             let wanted = SWEPT.min(most - ended);
@@ -144,8 +196,12 @@ impl SqliteStore {
                     let plan = Plan::new(now).named(subject);
                     let _ = transact(tables, &plan, now)?;
                 }
-                Ok(wanted - tables.due_most)
-            })?;
+                desk.lock().asks_for_due();
+                tables.call_in(Leaves::None, |_| true)?;
+                Ok((wanted - tables.due_most, tables.next_due()?))
+            });
+            desk.lock().expires(some.as_ref().ok().map(|(_, due)| *due));
+            let (some, _) = some?;
             ended += some;
             if some == 0 {
                 break;
@@ -211,12 +267,12 @@ impl SqliteStore {
         }
         self.reading(|db| {
             let mut copy = Connection::open(to).map_err(trouble)?;
-            patient_until(Instant::now() + self.patience);
+            patient_until(Instant::now() + self.base.patience);
             let backup = Backup::new(db, &mut copy).map_err(trouble)?;
             // In one step, since each step after a change by others would begin anew.
-            patient_until(Instant::now() + self.patience);
+            patient_until(Instant::now() + self.base.patience);
             let mut tries = 0;
-            let deadline = Instant::now() + self.patience;
+            let deadline = Instant::now() + self.base.patience;
             loop {
                 use rusqlite::backup::StepResult;
                 match backup.step(-1).map_err(trouble)? {
@@ -238,8 +294,8 @@ impl SqliteStore {
     /// The file was in use, or there is no room for the copy that this makes.
     pub fn vacuum(&self) -> Result<(), StoreError> {
         self.here()?;
-        let mut writer = self.writer()?;
-        patient_until(Instant::now() + self.patience);
+        let mut writer = self.base.writer()?;
+        patient_until(Instant::now() + self.base.patience);
         writer.roll_back();
         writer.db.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);").map_err(trouble)
     }

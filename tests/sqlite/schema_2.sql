@@ -1,0 +1,96 @@
+CREATE TABLE keyward_schema (
+    one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+    version INTEGER NOT NULL CHECK (version > 0)
+) STRICT;
+CREATE TABLE keyward_counters (
+    one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+    limits INTEGER NOT NULL CHECK (limits BETWEEN 0 AND 4294967295),
+    epoch INTEGER NOT NULL CHECK (epoch BETWEEN 0 AND 4294967295),
+    rows INTEGER NOT NULL CHECK (rows >= 0),
+    seal INTEGER NOT NULL
+) STRICT;
+CREATE TABLE keyward_accounts (
+    subject TEXT NOT NULL PRIMARY KEY,
+    body BLOB NOT NULL CHECK (length(body) > 4)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE keyward_parts (
+    op BLOB NOT NULL CHECK (length(op) > 1),
+    account TEXT NOT NULL,
+    sequence INTEGER NOT NULL CHECK (sequence BETWEEN 0 AND 65535),
+    open INTEGER NOT NULL CHECK (open IN (0, 1)),
+    at INTEGER NOT NULL,
+    body BLOB NOT NULL CHECK (length(body) > 4),
+    PRIMARY KEY (op, account, sequence)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX keyward_parts_by_account ON keyward_parts (account, open, at);
+CREATE TABLE keyward_answers (
+    op BLOB NOT NULL PRIMARY KEY CHECK (length(op) > 1),
+    until INTEGER NOT NULL,
+    body BLOB NOT NULL CHECK (length(body) > 4)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE keyward_limits (
+    name TEXT NOT NULL PRIMARY KEY CHECK (length(name) > 0),
+    meter INTEGER NOT NULL UNIQUE CHECK (meter BETWEEN 1 AND 4294967295),
+    body BLOB NOT NULL CHECK (length(body) > 4)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE keyward_rows (
+    number INTEGER NOT NULL PRIMARY KEY CHECK (number > 0),
+    at INTEGER NOT NULL,
+    op BLOB CHECK (length(op) > 1),
+    kind INTEGER NOT NULL CHECK (kind BETWEEN 0 AND 3),
+    subject TEXT,
+    meter INTEGER CHECK (meter BETWEEN 0 AND 4294967295),
+    client TEXT CHECK (length(client) > 0),
+    key TEXT CHECK (length(key) > 0),
+    body BLOB NOT NULL CHECK (length(body) > 4)
+) STRICT;
+CREATE INDEX keyward_rows_by_time ON keyward_rows (at);
+CREATE INDEX keyward_rows_by_op ON keyward_rows (op) WHERE op IS NOT NULL;
+CREATE INDEX keyward_rows_by_subject ON keyward_rows (subject) WHERE subject IS NOT NULL;
+CREATE INDEX keyward_rows_by_meter ON keyward_rows (meter) WHERE meter IS NOT NULL;
+CREATE INDEX keyward_rows_by_client ON keyward_rows (client) WHERE client IS NOT NULL;
+CREATE INDEX keyward_rows_by_key ON keyward_rows (key) WHERE key IS NOT NULL;
+CREATE TABLE keyward_labels (
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    PRIMARY KEY (name, value, subject)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE keyward_tags (
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    number INTEGER NOT NULL CHECK (number > 0),
+    PRIMARY KEY (name, value, number)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE keyward_totals (
+    account TEXT NOT NULL,
+    meter INTEGER NOT NULL CHECK (meter BETWEEN 0 AND 4294967295),
+    epoch INTEGER NOT NULL CHECK (epoch BETWEEN 0 AND 4294967295),
+    window INTEGER NOT NULL,
+    spent INTEGER NOT NULL,
+    seal INTEGER NOT NULL,
+    PRIMARY KEY (account, meter, epoch, window)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE keyward_lease (
+    one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+    owner INTEGER NOT NULL,
+    beat INTEGER NOT NULL CHECK (beat >= 0),
+    until INTEGER NOT NULL,
+    wanted INTEGER NOT NULL CHECK (wanted IN (0, 1)),
+    seal INTEGER NOT NULL
+) STRICT;
+CREATE INDEX keyward_parts_by_time ON keyward_parts (at) WHERE open = 1;
+INSERT INTO keyward_schema (one, version) VALUES (1, 2);
+INSERT INTO keyward_counters (one, limits, epoch, rows, seal) VALUES (1, 1, 0, 0, 900466770);
+INSERT INTO keyward_accounts (subject, body) VALUES ('key=alice', X'010180A4EBE3EBC5B20680A4EBE3EBC5B206010100000001640101FFFFFFFFFFFFFFFFFF01FEFFFFFFFFFFFFFFFF012D0A682D1F1F');
+INSERT INTO keyward_parts (op, account, sequence, open, at, body) VALUES (X'0019945CA2620000000000000000000001', 'key=alice', 0, 0, 1800086400000000, X'018080C489E5C5B20680A4EBE3EBC5B206018080C489E5C5B206010100FFFFFFFFFFFFFFFFFF012D0301156B65793D616C6963652C6D6F64656C3D6D2533443101047461736B03742D370108636C69656E742D31010A757073747265616D2D3100010A00000000000000006E7F52CB');
+INSERT INTO keyward_parts (op, account, sequence, open, at, body) VALUES (X'0019945CA2620000000000000000000002', 'key=alice', 0, 1, 1800000900000000, X'018080C489E5C5B20680A4EBE3EBC5B20600010100FFFFFFFFFFFFFFFFFF010A0301156B65793D616C6963652C6D6F64656C3D6D2533443101047461736B03742D370108636C69656E742D31010A757073747265616D2D3100010A0000000000000000FE23A2A7');
+INSERT INTO keyward_answers (op, until, body) VALUES (X'0019945CA2620000000000000000000001', 1800086400000000, X'018080C489E5C5B20600000100013C01280000000180A4EBE3EBC5B2061FF46246');
+INSERT INTO keyward_answers (op, until, body) VALUES (X'0019945CA2620000000000000000000002', 1800086400000000, X'018080C489E5C5B20600000100010A012D0000000180A4EBE3EBC5B2064D20C934');
+INSERT INTO keyward_limits (name, meter, body) VALUES ('usd', 1, X'01018080C489E5C5B206010006616C776179730AA67630');
+INSERT INTO keyward_rows (number, at, op, kind, subject, meter, client, key, body) VALUES (1, 1800000000000000, X'0019945CA2620000000000000000000001', 1, 'key=alice', 1, NULL, NULL, X'010100096B65793D616C69636501FFFFFFFFFFFFFFFFFF0100005A1A4D1854');
+INSERT INTO keyward_rows (number, at, op, kind, subject, meter, client, key, body) VALUES (2, 1800000000000000, X'0019945CA2620000000000000000000001', 0, 'key=alice,model=m%3D1', NULL, 'client-1', 'upstream-1', X'01000001156B65793D616C6963652C6D6F64656C3D6D2533443101047461736B03742D370108636C69656E742D31010A757073747265616D2D3100010A000000000000000000012D00000000000000000000364357E8');
+INSERT INTO keyward_labels (name, value, subject) VALUES ('key', 'alice', 'key=alice');
+INSERT INTO keyward_labels (name, value, subject) VALUES ('key', 'alice', 'key=alice,model=m%3D1');
+INSERT INTO keyward_labels (name, value, subject) VALUES ('model', 'm=1', 'key=alice,model=m%3D1');
+INSERT INTO keyward_tags (name, value, number) VALUES ('task', 't-7', 2);
