@@ -11,6 +11,7 @@ pub mod conformance;
 pub mod error;
 pub mod id;
 pub mod keyed;
+pub mod keys;
 pub mod limit;
 pub mod limiter;
 pub mod plan;

@@ -12,7 +12,7 @@ pub use explain::{Explained, Why};
 use super::order::{Draw, Tier};
 use super::ring::{self, Sessions};
 use super::strategy::{Member, Strategy};
-use super::{Health, Report};
+use super::{Cause, Health, Note, Report};
 use crate::error::Error;
 use crate::id::KeyId;
 use crate::time::{Length, Timestamp, When};
@@ -92,6 +92,12 @@ impl Roster {
     pub const fn probing(mut self, probe: Length) -> Self {
         self.probe = probe;
         self
+    }
+
+    /// How long a call may probe a key.
+    #[must_use]
+    pub const fn probe(&self) -> Length {
+        self.probe
     }
 
     /// How many keys there are.
@@ -232,11 +238,28 @@ impl Roster {
         self.models.iter().filter(move |(_, keys)| known(keys)).map(|(model, _)| &**model)
     }
 
-    /// How many keys but this one are switched on, and not out for good.
+    /// Whether some key but this one is switched on, and not out for good.
     #[must_use]
-    pub fn others(&self, id: &KeyId, now: Timestamp) -> usize {
-        let serves = |slot: &&Slot| slot.enabled && slot.health.ready(now) != Err(When::Never) && slot.id != *id;
-        self.slots.iter().flatten().filter(serves).count()
+    pub fn has_others(&self, id: &KeyId, now: Timestamp) -> bool {
+        let serves = |slot: &Slot| slot.enabled && slot.health.ready(now) != Err(When::Never) && slot.id != *id;
+        self.slots.iter().flatten().any(serves)
+    }
+
+    /// With how many models something is known of a key, all keys together.
+    #[must_use]
+    pub fn pairs(&self) -> usize {
+        self.models.values().map(BTreeMap::len).sum()
+    }
+
+    /// Whether rates stand in the way of every key that is switched on, its provider's or its own, and nothing worse.
+    #[must_use]
+    pub fn is_rate_limited(&self, now: Timestamp) -> bool {
+        let by_rate = |slot: &Slot| match slot.health.block.filter(|_| slot.health.ready(now).is_err()) {
+            Some(block) => slot.health.disabled.is_none() && block.cause == Cause::RateLimited,
+            None => slot.aside.is_some_and(|aside| now < aside.until && aside.why == Stood::Full),
+        };
+        let mut on = self.slots.iter().flatten().filter(|slot| slot.enabled).peekable();
+        on.peek().is_some() && on.all(by_rate)
     }
 
     /// Takes over what a store knows of a key.
@@ -265,6 +288,11 @@ impl Roster {
     /// Notes what is said of a key, as a store does to which it is reported.
     pub fn report(&mut self, id: &KeyId, report: Report, now: Timestamp) {
         self.with(id, now, |slot| slot.health.report(report, now));
+    }
+
+    /// Writes down what is noted of a key.
+    pub fn note(&mut self, id: &KeyId, note: &Note, now: Timestamp) {
+        self.with(id, now, |slot| slot.health.note(note));
     }
 
     /// Notes what is said of a key with a model.
