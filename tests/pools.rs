@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)]
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_possible_wrap)]
 
+#[path = "pools/driver.rs"]
+mod driver;
 #[path = "pools/health.rs"]
 mod health;
 #[path = "pools/strategies.rs"]

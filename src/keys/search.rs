@@ -71,6 +71,8 @@ pub struct Search<'a> {
     pool: Pool,
     /// Whether the states of the pool's keys were read for this call.
     looked: bool,
+    /// Whether those of them that had no room were asked once more, all in one step.
+    asked: bool,
     /// Whether keys that cool will do.
     anyway: bool,
     soonest: Option<(KeyId, When)>,
@@ -172,6 +174,7 @@ impl Pool {
             first: self.clone(),
             pool: self.clone(),
             looked: false,
+            asked: false,
             anyway: false,
             soonest: None,
             rate_limited: true,
@@ -201,10 +204,15 @@ impl Search<'_> {
                 return Ok(Way::Look(look.look));
             }
             let wanted = self.facts.wanted();
-            let choice = match self.anyway {
+            let mut choice = match self.anyway {
                 true => inner.roster.choose_anyway(&wanted, now),
                 false => inner.roster.choose(&wanted, now),
             };
+            if choice.is_empty() && self.looked && !self.asked {
+                // What was read key by key may have changed in between; what a store decides on all of them has not.
+                self.asked = true;
+                choice = inner.roster.choose_aside(&wanted, now);
+            }
             self.rounds += 1;
             if !choice.is_empty() && self.rounds <= ROUNDS {
                 let firm = if self.anyway { Firm::Soft } else { Firm::Hard };
@@ -253,7 +261,7 @@ impl Search<'_> {
         }
         while let Some(pool) = next {
             if !self.anyway || pool.0.exhausted == OnExhausted::BestEffort {
-                (self.pool, self.looked, self.rounds) = (pool, false, 0);
+                (self.pool, self.looked, self.asked, self.rounds) = (pool, false, self.anyway, 0);
                 return true;
             }
             next = pool.fallback().cloned();

@@ -9,6 +9,7 @@ use crate::pool::{Health, Standing};
 use crate::store::{Store, apply_at};
 use crate::terms::Terms;
 use crate::time::Timestamp;
+use crate::usage::Usage;
 
 /// What became of a call that asked for a key.
 #[derive(Debug)]
@@ -120,10 +121,13 @@ impl Pool {
             let mut plan = Plan::new(now);
             plan.hold = answer.ends.cloned();
             if answer.ends.is_some() {
-                let actual = answer.used.map(|usage| self.actual(usage)).transpose()?;
-                plan.reports.push(match actual {
+                plan.reports.push(match answer.used {
                     None if !answer.was_served() => Report::Release { account: None },
-                    actual => Report::Settle { account: None, actual: actual.unwrap_or_default() },
+                    // A slot is free again whatever else is not stated.
+                    used => {
+                        let actual = self.actual(used.unwrap_or(&Usage::new()))?;
+                        Report::Settle { account: None, actual }
+                    }
                 });
             }
             self.report(&mut plan, answer, now)?;

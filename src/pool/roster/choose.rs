@@ -52,7 +52,7 @@ impl Choice {
         self.keys.is_empty()
     }
 
-    /// Whether these are keys that should not be used now.
+    /// Whether these are keys that should not be used now, as far as is known here.
     #[must_use]
     pub const fn is_anyway(&self) -> bool {
         self.anyway
@@ -81,6 +81,21 @@ impl Roster {
         let except = self.excepted(wanted);
         let soonest = self.waiting.iter().take_while(|(until, _)| *until < Timestamp::MAX).map(|(_, place)| *place);
         places.extend(soonest.filter(|place| !except.contains(place)).take(MOST - places.len().min(MOST)));
+        self.choice(&places, wanted, true)
+    }
+
+    /// Proposes keys that are in good health and were put aside for something else, which may be over: whoever asks a store
+    /// for all of them in one step knows for sure.
+    pub fn choose_aside(&mut self, wanted: &Wanted<'_>, now: Timestamp) -> Choice {
+        self.wake(now);
+        let except = self.excepted(wanted);
+        let blocked = wanted.model.and_then(|model| self.models.get(model));
+        let is_well = |place: &u32| {
+            let with_model = blocked.and_then(|keys| keys.get(place)).is_none_or(|key| key.ready(now).is_ok());
+            with_model && self.get(*place).is_some_and(|slot| slot.enabled && slot.health.ready(now).is_ok())
+        };
+        let waiting = self.waiting.iter().map(|(_, place)| *place);
+        let places: Places = waiting.filter(|place| !except.contains(place) && is_well(place)).take(MOST).collect();
         self.choice(&places, wanted, true)
     }
 
