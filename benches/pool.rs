@@ -6,7 +6,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)]
 #![allow(clippy::print_stdout, clippy::cast_precision_loss, clippy::float_arithmetic, missing_docs)]
 
-use std::hash::BuildHasher;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -91,7 +90,7 @@ fn report(strategy: Strategy, keys: usize) -> impl Fn(usize, usize) + Sync {
     let (roster, ids) = (Mutex::new(roster(strategy, keys)), (0..keys).map(id).collect::<Vec<_>>());
     move |thread, n| {
         let key = &ids[(n / 2 * 31 + thread) % ids.len()];
-        let began = Timestamp::from_micros(NOW.as_micros() + n as i64 * 10);
+        let began = Timestamp::from_micros(NOW.as_micros() + i64::try_from(n).unwrap() * 10);
         let now = began.saturating_add(Length::MIN);
         let said = match n % 2 {
             0 => Report::Failed { began, cause: Cause::RateLimited, until: Until::Climb(Ladder::default()) },
@@ -120,8 +119,9 @@ fn main() {
     let lock = Mutex::new(0_u64);
     let hash = ahash::RandomState::new();
     let floor = median(rounds, length, 1, &|_, n| *lock.lock() += black_box(n as u64));
-    let hashed =
-        median(rounds, length, 1, &|_, n| drop(black_box(hash.hash_one(black_box(("key-000001-of-many", n))))));
+    let hashed = median(rounds, length, 1, &|_, n| {
+        black_box(hash.hash_one(black_box(("key-000001-of-many", n))));
+    });
     println!("floors: an uncontended lock {floor:.1} ns, a hash {hashed:.1} ns\n");
     for threads in [1, 2] {
         println!(

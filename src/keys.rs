@@ -40,6 +40,7 @@ mod builder;
 mod chosen;
 mod commands;
 mod limits;
+mod offer;
 mod records;
 mod search;
 mod sync;

@@ -30,13 +30,15 @@ mod health;
 mod key;
 mod order;
 pub mod parse;
+mod report;
 mod ring;
 mod roster;
 mod rules;
 mod strategy;
 
-pub use health::{Block, Cause, Health, Ladder, Note, Notes, Probe, ProviderWindow, Report, Source, Standing, Until};
+pub use health::{Block, Health, Note, Notes, Probe, ProviderWindow, Standing};
 pub use key::{Key, Scope};
+pub use report::{Cause, Ladder, Report, Source, Until};
 pub use roster::{Choice, Explained, Roster, Wanted, Why};
 pub use rules::{Cooling, Said};
 pub use strategy::{Member, Session, Strategy};

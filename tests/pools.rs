@@ -2,10 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)]
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_possible_wrap)]
 
+#[path = "pools/changes.rs"]
+mod changes;
 #[path = "pools/driver.rs"]
 mod driver;
 #[path = "pools/health.rs"]
 mod health;
+#[path = "pools/kit.rs"]
+mod kit;
 #[path = "pools/strategies.rs"]
 mod strategies;
 #[path = "pools/vectors.rs"]
