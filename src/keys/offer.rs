@@ -1,7 +1,5 @@
 //! What a pool puts into a plan, what it reads of a store, and what it makes of a verdict.
 
-use std::collections::BTreeSet;
-
 use super::Inner;
 use super::limits::{place, share};
 use super::search::{Facts, Look};
@@ -12,43 +10,27 @@ use crate::plan::{Alternative, Blocked, Firm, Grant, Plan, Ready, Taken};
 use crate::pool::{Block, Cause, Choice, Health, Source};
 use crate::time::{Length, Timestamp, When};
 
-/// Accounts to be read, and whether they are those of all keys.
-pub(super) struct Unread {
-    pub(super) look: Look,
-    pub(super) is_all: bool,
-}
-
 impl Inner {
     /// How many models are remembered of which it was read with which keys they are blocked.
     const MODELS: usize = 1_024;
 
     /// What was never read: the keys of a pool that is new in this process, or a model that is.
-    pub(super) fn unread(&mut self, facts: &Facts<'_>) -> Result<Option<Unread>, Error> {
-        if self.keys.is_empty() {
-            return Ok(None);
-        }
-        let is_new = |models: &BTreeSet<Box<str>>, model: &str| models.len() < Self::MODELS && !models.contains(model);
-        let model = facts.model.filter(|model| is_new(&self.models, model));
-        if let Some(model) = model {
-            self.models.insert(model.into());
-        }
-        let is_all = self.looked.is_none();
-        if !is_all && model.is_none() {
+    pub(super) fn unread(&self, facts: &Facts<'_>) -> Result<Option<Look>, Error> {
+        let is_new = |model: &&str| self.models.len() < Self::MODELS && !self.models.contains(*model);
+        let (all, model) = (self.looked.is_none(), facts.model.filter(is_new));
+        if self.keys.is_empty() || (!all && model.is_none()) {
             return Ok(None);
         }
         let mut of = Vec::new();
         for entry in self.keys.values() {
-            if is_all {
+            if all {
                 of.push((entry.key.id().clone(), false, entry.subject.clone()));
             }
             if let Some(model) = model {
                 of.push((entry.key.id().clone(), true, entry.with_model(model)?));
             }
         }
-        if is_all {
-            self.looked = Some(self.now);
-        }
-        Ok(Some(Unread { look: Look { of }, is_all }))
+        Ok(Some(Look { of, all, model: model.map(Into::into) }))
     }
 
     /// The accounts of all keys, and of those that are blocked with the model.
@@ -60,7 +42,7 @@ impl Inner {
                 of.push((id.clone(), true, entry.with_model(model)?));
             }
         }
-        Ok(Look { of })
+        Ok(Look { of, all: true, model: None })
     }
 
     pub(super) fn may_look(&self, every: Option<Length>, now: Timestamp) -> bool {

@@ -57,6 +57,8 @@ pub struct KeyRecord {
     pub last_used: Option<Timestamp>,
     /// When it was last rate limited.
     pub last_limited: Option<Timestamp>,
+    /// When something was last recorded of it, apart from names and windows.
+    pub updated: Option<Timestamp>,
     /// The last error, without anything secret.
     pub last_error: Option<String>,
     /// What its provider last said of its own limits.
@@ -145,6 +147,12 @@ impl Pool {
             limited: health.limited,
             last_used: health.last_used,
             last_limited: health.last_limited,
+            updated: health
+                .last_used
+                .max(health.last_limited)
+                .max(health.failed)
+                .max(health.renewed)
+                .max(health.disabled),
             last_error: health.notes.error,
             windows: health.notes.windows,
         })

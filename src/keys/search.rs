@@ -111,7 +111,12 @@ pub struct Proposal {
 #[derive(Debug)]
 #[must_use]
 pub struct Look {
+    /// Which key, whether with the call's model, and where that is kept.
     pub(super) of: Vec<(KeyId, bool, Subject)>,
+    /// Whether these are all keys.
+    pub(super) all: bool,
+    /// The model of which nothing was read before.
+    pub(super) model: Option<Box<str>>,
 }
 
 impl Look {
@@ -199,8 +204,7 @@ impl Search<'_> {
             let mut inner = pool.0.inner.lock();
             inner.now = inner.now.max(now);
             if let Some(look) = inner.unread(&self.facts)? {
-                self.looked |= look.is_all;
-                return Ok(Way::Look(look.look));
+                return Ok(Way::Look(look));
             }
             let wanted = self.facts.wanted();
             let mut choice = match self.anyway {
@@ -230,8 +234,6 @@ impl Search<'_> {
             }
             inner.roster.unused(choice, now);
             if !self.looked && !self.anyway && inner.may_look(pool.0.look_every, now) {
-                (self.looked, self.rounds) = (true, 0);
-                inner.looked = Some(now);
                 return Ok(Way::Look(inner.all(&self.facts)?));
             }
             if !self.anyway {
@@ -289,6 +291,11 @@ impl Search<'_> {
         now: Timestamp,
     ) -> Result<(), Error> {
         let mut inner = self.pool.0.inner.lock();
+        if look.all {
+            (self.looked, self.rounds) = (true, 0);
+            inner.looked = Some(now);
+        }
+        inner.models.extend(look.model);
         for ((key, with_model, _), account) in look.of.into_iter().zip(accounts) {
             let account = account.unwrap_or_default();
             let health = match account.meter(MeterId::HEALTH).map(|meter| &meter.counter) {

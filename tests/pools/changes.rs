@@ -117,6 +117,7 @@ fn records_have_what_people_ask_for() {
     let first = pool.list(&store, &Which { provider: Some("anthropic"), ..Which::default() }, at(4)).unwrap().remove(0);
     assert_eq!((first.position, first.uses, first.limited), (0, 1, 1), "one operation is one use");
     assert_eq!((first.last_used, first.last_limited), (Some(at(3)), Some(at(4))));
+    assert_eq!(first.updated, Some(at(4)));
     assert_eq!(first.last_error.as_deref(), Some("bad … retry"));
     assert_eq!((first.windows, first.name.as_deref()), (vec![window], Some("first")));
     let agents = pool.list(&store, &Which { scope: Some("agent"), ..Which::default() }, at(4)).unwrap();
@@ -217,6 +218,15 @@ fn what_is_wrong_is_named_and_builds_no_pool() {
     }
     let twice = builder(2).key(key("k0")).twice(pool::parse::Twice::Merged).build().unwrap();
     assert_eq!(twice.len(), 2);
+}
+
+#[test]
+fn pools_and_what_comes_of_them_go_from_thread_to_thread() {
+    fn goes<T: Send + Sync + 'static>() {}
+    goes::<Pool>();
+    goes::<keys::Chosen>();
+    goes::<keys::Search<'static>>();
+    goes::<keys::Proposal>();
 }
 
 #[test]
