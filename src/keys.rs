@@ -1,6 +1,7 @@
 //! Pools of upstream keys over a store: which key a call goes out with, and what its answer means for the key.
 //!
-//! A [`Pool`] proposes up to eight keys for a plan, and the store takes the first of them that can be used and has room. What
+//! A [`Pool`] proposes a few keys for a plan, and the store takes the first of them that can be used and has room; if none
+//! will do, it proposes the next, eight at a time. What
 //! came back is reported to the store, which keeps every key's health, for every process. A pool is shared: a clone is the
 //! same pool.
 //!

@@ -77,12 +77,18 @@ pub struct Search<'a> {
     soonest: Option<(KeyId, When)>,
     rate_limited: bool,
     rounds: u32,
+    /// Whether keys were proposed of which none would do.
+    failed: bool,
     end: Option<Exhausted>,
 }
 
 /// How often keys of one pool are proposed for one call after their states were read: where others take the room in
 /// between again and again, that ends somewhere.
 const ROUNDS: u32 = 64;
+
+/// How many keys are proposed at first: most calls go out with the first, and each that is named costs a store a look. When
+/// none of them will do, it is eight at a time.
+const FEW: usize = 3;
 
 /// What to do next.
 #[derive(Debug)]
@@ -183,6 +189,7 @@ impl Pool {
             soonest: None,
             rate_limited: true,
             rounds: 0,
+            failed: false,
             end: None,
         }
     }
@@ -215,6 +222,9 @@ impl Search<'_> {
                 // What was read key by key may have changed in between; what a store decides on all of them has not.
                 self.asked = true;
                 choice = inner.roster.choose_aside(&wanted, now);
+            }
+            if !self.failed && !self.asked && !self.anyway {
+                choice.shorten(FEW);
             }
             self.rounds += 1;
             if !choice.is_empty() && self.rounds <= ROUNDS {
@@ -339,6 +349,7 @@ impl Search<'_> {
                 let failed = denial.picks.iter().find(|ways| are_of(ways, alternatives));
                 let only = denial.blocked.is_empty() && denial.picks.len() == 1;
                 inner.roster.unused(choice, now);
+                self.failed |= failed.is_some();
                 let Some(ways) = failed else { return Learned::Refused };
                 for ((key, way), alternative) in keys.iter().zip(ways).zip(alternatives) {
                     inner.stood(key.id(), way, alternative, self.facts.model, now);

@@ -46,6 +46,11 @@ impl Choice {
         self.keys.iter().map(|(_, _, id)| id)
     }
 
+    /// Keeps no more than the first few.
+    pub fn shorten(&mut self, most: usize) {
+        self.keys.truncate(most);
+    }
+
     /// Whether there is no key to be used.
     #[must_use]
     pub fn is_empty(&self) -> bool {
