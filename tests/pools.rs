@@ -10,6 +10,8 @@ mod driver;
 mod health;
 #[path = "pools/kit.rs"]
 mod kit;
+#[path = "pools/odd_stores.rs"]
+mod odd_stores;
 #[path = "pools/strategies.rs"]
 mod strategies;
 #[path = "pools/vectors.rs"]
