@@ -8,7 +8,7 @@ use crate::usage::{Class, Concerns, Outcome, Patience};
 /// For how long a key is left alone, by what happened to it. Every number can be set.
 ///
 /// A rate limit of which only words tell, without a time, comes with a time from the reader that read the words: see
-/// [`Reader::with_text_for`](https://docs.rs/keyward/latest/keyward/upstream/struct.Reader.html#method.with_text_for).
+/// [`Reader::with_text_for`](crate::upstream::Reader::with_text_for).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Cooling {

@@ -2,7 +2,7 @@
 
 use keyward::keys::{Acquired, Answer, Chosen, Command, Facts, Learned, OnExhausted, Pool, Way, Which};
 use keyward::plan::{Act, Ask, Firm, Kernel, Plan, Rule, Take};
-use keyward::pool::{Standing, Strategy};
+use keyward::pool::{Cooling, Standing, Strategy};
 use keyward::upstream::{Next, Retries};
 use keyward::window::Window;
 use keyward::*;
@@ -207,6 +207,43 @@ fn the_next_eight_are_planned_when_eight_fail() {
     assert_eq!(take(&here, &store, 2).key(), &id("k19"));
     let refused = exhausted(ask(&here, &store, &ANY, 3));
     assert_eq!(refused.when, When::WhenFreed { latest: at(900) }, "all of it is held");
+}
+
+#[test]
+fn a_key_may_have_a_limit_for_each_model() {
+    let store = MemoryStore::new();
+    let limit = Limit::requests(1).per_hour().by("model");
+    let pool = Pool::builder("main").key_with(key("only"), [limit]).build().unwrap();
+    let with = |model| Facts { model: Some(model), ..ANY };
+    drop(chosen(ask(&pool, &store, &with("opus"), 0)));
+    assert!(exhausted(ask(&pool, &store, &with("opus"), 1)).rate_limited);
+    drop(chosen(ask(&pool, &store, &with("haiku"), 1)));
+    let missing = pool.acquire(&store, &ANY, &op(1, 0), at(1)).unwrap_err();
+    assert_eq!(missing.field(), Some("call.model"));
+}
+
+#[test]
+fn a_pool_that_is_told_to_looks_no_more_often_than_that() {
+    let store = MemoryStore::new();
+    let (here, there) = (builder(1).look_every(secs(10)).build().unwrap(), pool(1));
+    drop(take(&here, &store, 0));
+    observe(&here, &store, "k0", limited_for(600), 0);
+    there.tell(&store, &id("k0"), &Command::Clear, at(1)).unwrap();
+    let _ = exhausted(ask(&here, &store, &ANY, 9));
+    assert_eq!(take(&here, &store, 10).key(), &id("k0"));
+}
+
+#[test]
+fn jitter_makes_what_is_guessed_longer_and_nothing_else() {
+    let store = MemoryStore::new();
+    let pool = builder(3).cooling(Cooling { jitter: 500, ..Cooling::default() }).build().unwrap();
+    let until = |key, outcome| match observe(&pool, &store, key, outcome, 0) {
+        Standing::Cooling(block) => block.until,
+        other => panic!("{other:?}"),
+    };
+    assert!((at(60)..=at(90)).contains(&until("k0", Outcome::new(Class::Transient))));
+    assert!((at(1)..=at(1).saturating_add(secs(1))).contains(&until("k1", Outcome::new(Class::Overloaded))));
+    assert_eq!(until("k2", limited_for(60)), at(60));
 }
 
 #[test]

@@ -305,6 +305,17 @@ fn a_turn_that_was_not_used_is_given_back() {
     assert_eq!(used, ["k0", "k1", "k0", "k1"].map(id));
 }
 
+/// A key that was passed over because it had no room had paid for its turn, and was left out of the next round too.
+#[test]
+fn whoever_is_passed_over_keeps_its_turn() {
+    let mut roster = roster(Strategy::default(), 3);
+    let choice = roster.choose(&ANY, at(0));
+    assert_eq!(roster.took(choice, 1, &op(1), at(0)), Some(id("k1")));
+    assert_eq!(roster.explain(&ANY, at(0))[0].why, Why::PassedOver(at(1)));
+    assert_eq!(next(&mut roster, &ANY, at(0)), id("k2"));
+    assert_eq!(next(&mut roster, &ANY, at(1)), id("k0"));
+}
+
 #[test]
 fn callers_side_by_side_are_not_all_sent_to_one_key() {
     for strategy in [Strategy::default(), Strategy::Weighted, Strategy::LeastUsed, Strategy::LeastInFlight] {

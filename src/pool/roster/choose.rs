@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::Roster;
-use super::index::{Lies, Stood};
+use super::index::{Aside, Lies, Stood};
 use crate::id::{KeyId, OpId};
 use crate::pool::order::Tier;
 use crate::pool::ring;
@@ -145,8 +145,11 @@ impl Roster {
     pub fn ended(&mut self, id: &KeyId, now: Timestamp) {
         self.with(id, now, |slot| {
             slot.in_flight = slot.in_flight.saturating_sub(1);
-            let freed =
-                |aside: &super::index::Aside| aside.why == Stood::Full && matches!(aside.when, When::WhenFreed { .. });
+            let freed = |aside: &Aside| match aside.why {
+                Stood::Full => matches!(aside.when, When::WhenFreed { .. }),
+                Stood::PassedOver => true,
+                Stood::Blocked => false,
+            };
             slot.aside = slot.aside.filter(|aside| !freed(aside));
         });
     }
