@@ -142,3 +142,52 @@ fn a_call_whose_key_is_removed_meanwhile_goes_out_with_it_all_the_same() {
     assert_eq!(exhausted(ask(&pool, &store, &ANY, 4)).when, When::At(at(2).saturating_add(secs(9))));
     let _ = store::verify(&store, at(4)).unwrap();
 }
+
+/// A slot moved from one key to another while states were read, so that each key was seen when it had none, and a call was
+/// refused although one slot was free all the time.
+#[test]
+fn what_is_read_key_by_key_is_not_the_last_word() {
+    let store = MemoryStore::new();
+    let build = || builder(2).each_limited([Limit::slots(1)]).build().unwrap();
+    let (here, there) = (build(), build());
+    drop(take(&here, &store, 0));
+    let one = take(&there, &store, 1_000);
+    let two = take(&there, &store, 1_000);
+    let mut search = here.search(Facts::default());
+    let mut plan = Plan::new(at(1_001)).of(OpId::at(at(1_001), 7));
+    let Way::Proposed(proposal) = search.pick(&mut plan, at(1_001)).unwrap() else { panic!("nobody told it") };
+    let verdict = store.apply(&plan, at(1_001)).unwrap();
+    assert!(matches!(search.learn(proposal, &plan, &verdict, at(1_001)), Learned::Again));
+    let mut plan = Plan::new(at(1_001)).of(OpId::at(at(1_001), 7));
+    let Way::Look(look) = search.pick(&mut plan, at(1_001)).unwrap() else { panic!("it looks before it refuses") };
+    let mut states = Vec::new();
+    for of in look.subjects() {
+        states.push(Store::account(&store, of).unwrap());
+        let served = Answer::new(one.key(), Outcome::new(Class::Success), at(1_000)).ends(one.op());
+        there.observe(&store, &served, at(1_001)).unwrap();
+    }
+    search.know(look, states, at(1_001)).unwrap();
+    let Way::Proposed(proposal) = search.pick(&mut plan, at(1_001)).unwrap() else { panic!("one has a slot") };
+    let verdict = store.apply(&plan, at(1_001)).unwrap();
+    let Learned::Chosen(chosen) = search.learn(proposal, &plan, &verdict, at(1_001)) else { panic!("{verdict:?}") };
+    assert_eq!((chosen.key(), two.key()), (one.key(), &id("k1")));
+}
+
+/// Keys that a store had just refused were proposed to it again and again.
+#[test]
+fn what_a_denial_says_of_a_key_is_known_at_once() {
+    let store = MemoryStore::new();
+    let build = || builder(3).each_limited([Limit::requests(1).per_minute().fixed()]).build().unwrap();
+    let (here, there) = (build(), build());
+    drop((take(&here, &store, 0), take(&there, &store, 0)));
+    observe(&there, &store, "k0", limited_for(50), 0);
+    drop(take(&there, &store, 1));
+    let mut search = here.search(Facts::default());
+    let mut plan = Plan::new(at(2)).of(OpId::at(at(2), 7));
+    let Way::Proposed(proposal) = search.pick(&mut plan, at(2)).unwrap() else { panic!("nobody told it") };
+    let verdict = store.apply(&plan, at(2)).unwrap();
+    assert!(matches!(search.learn(proposal, &plan, &verdict, at(2)), Learned::Again), "{verdict:?}");
+    let why: Vec<pool::Why> = here.explain(&ANY, at(2)).into_iter().map(|key| key.why).collect();
+    assert!(matches!(why[0], pool::Why::Blocked(When::At(until)) if until >= at(50)), "{why:?}");
+    assert!(why[1..].iter().all(|why| matches!(why, pool::Why::Full(_))), "{why:?}");
+}
