@@ -11,6 +11,7 @@ pub mod conformance;
 pub mod error;
 pub mod id;
 pub mod keyed;
+pub mod keys;
 pub mod limit;
 pub mod limiter;
 pub mod plan;
@@ -29,6 +30,7 @@ pub use amount::{Amount, Cap, Measure, Usd};
 pub use error::{Error, StoreError};
 pub use id::{Fingerprint, KeyId, KeySuffix, LimitId, OpId, Secret, Subject};
 pub use keyed::Keyed;
+pub use keys::Pool;
 pub use limit::Limit;
 pub use limiter::Limiter;
 #[cfg(feature = "sqlite")]

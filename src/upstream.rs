@@ -49,6 +49,8 @@ pub use rule::AnswerRule;
 pub use times::{go_duration, http_date, reset, retry_after, retry_after_ms, rfc3339, unix};
 pub use words::text_class;
 
+pub use crate::usage::Concerns;
+
 /// Headers, of whatever library. Names are asked for in lower case, and are found in any.
 ///
 /// Lists of pairs are headers, and, with the feature `http`, so is `http::HeaderMap`. For anything else there is
@@ -203,16 +205,6 @@ pub enum Profile {
     Gemini,
     /// Like Bedrock, whose errors are exceptions.
     Bedrock,
-}
-
-/// What a verdict is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
-pub enum Concerns {
-    /// The key, whatever it is used for.
-    Key,
-    /// The key with the model that was asked for.
-    KeyAndModel,
 }
 
 /// Everything that an answer says.

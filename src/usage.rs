@@ -195,6 +195,16 @@ pub enum Class {
     NoVerdict,
 }
 
+/// What an answer is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+pub enum Concerns {
+    /// The key, whatever it is used for.
+    Key,
+    /// The key with the model that was asked for.
+    KeyAndModel,
+}
+
 /// When a key can be used again, and how that is known. What a provider stated counts more than what was read or guessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]

@@ -1,0 +1,192 @@
+//! A pool over a store that answers at once.
+
+use super::{Answer, Chosen, Command, Exhausted, Facts, Learned, Pool, Way};
+use crate::account::{Counter, MeterId};
+use crate::error::Error;
+use crate::id::{KeyId, OpId, Secret};
+use crate::plan::{Adopt, Denial, Effect, Grant, Plan, Report, Verdict};
+use crate::pool::{Health, Standing};
+use crate::store::{Store, apply_at};
+use crate::terms::Terms;
+use crate::time::Timestamp;
+use crate::usage::Usage;
+
+/// What became of a call that asked for a key.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
+#[must_use]
+pub enum Acquired {
+    /// It goes out with this key.
+    Granted(Chosen),
+    /// Something else than the pool's keys stood in the way.
+    Denied(Denial),
+    /// No key can be used.
+    Exhausted(Exhausted),
+}
+
+/// How often a store may say that its clock is elsewhere.
+const TRIES: usize = 4;
+
+impl Pool {
+    /// Tells the store of the limits that its keys have. Said by itself by whatever here is given a store.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn adopt(&self, store: &(impl Store + ?Sized), now: Timestamp) -> Result<(), Error> {
+        let limits = self.unadopted();
+        if !limits.is_empty() {
+            self.adopted(&Terms::adopt_compiled(store, limits, Adopt::Start, now)?);
+        }
+        Ok(())
+    }
+
+    /// A key for a call, which is held under this operation: see [`Pool::observe`] for its end.
+    ///
+    /// # Errors
+    /// What the store says; a key's limit for which the call lacks a dimension or an estimate.
+    pub fn acquire(
+        &self,
+        store: &(impl Store + ?Sized),
+        facts: &Facts<'_>,
+        op: &OpId,
+        now: Timestamp,
+    ) -> Result<Acquired, Error> {
+        self.acquire_with(store, facts, now, |now| Ok(Plan::new(now).of(op.clone()))).map(|(acquired, _)| acquired)
+    }
+
+    /// A key for a call that asks for more than that: the plan, made for an instant, to which a pick is added.
+    ///
+    /// # Errors
+    /// As [`Pool::acquire`]; what making the plan says; a conflict, or a plan that makes no sense.
+    pub fn acquire_with(
+        &self,
+        store: &(impl Store + ?Sized),
+        facts: &Facts<'_>,
+        now: Timestamp,
+        mut plan: impl FnMut(Timestamp) -> Result<Plan, Error>,
+    ) -> Result<(Acquired, Option<Grant>), Error> {
+        let mut asked = Some(self);
+        while let Some(pool) = asked {
+            pool.adopt(store, now)?;
+            asked = pool.fallback();
+        }
+        let (mut search, mut at, mut stale) = (self.search(*facts), now, 0);
+        loop {
+            let mut plan = plan(at)?;
+            let proposal = match search.pick(&mut plan, at)? {
+                Way::Proposed(proposal) => proposal,
+                Way::Look(look) => {
+                    let states: Vec<_> = look.subjects().map(|of| store.account(of)).collect::<Result<_, _>>()?;
+                    search.know(look, states, at)?;
+                    continue;
+                }
+                Way::Exhausted(exhausted) => return Ok((Acquired::Exhausted(exhausted), None)),
+            };
+            let verdict = match store.apply(&plan, at) {
+                Ok(verdict) => verdict,
+                Err(error) => {
+                    let _ = search.learn(proposal, &plan, &Verdict::More, at);
+                    return Err(error.into());
+                }
+            };
+            let learned = search.learn(proposal, &plan, &verdict, at);
+            match (learned, verdict) {
+                (Learned::Chosen(chosen), Verdict::Granted(grant)) => {
+                    return Ok((Acquired::Granted(chosen), Some(grant)));
+                }
+                (Learned::Again, _) => {}
+                (_, Verdict::Denied(denial)) => return Ok((Acquired::Denied(denial), None)),
+                (_, Verdict::Stale { now }) if stale < TRIES => (at, stale) = (now, stale + 1),
+                (_, verdict) => {
+                    let other = || Error::invalid("clock", at, "one that agrees with the store's");
+                    return Err(verdict.error(plan.op.as_ref()).unwrap_or_else(other));
+                }
+            }
+        }
+    }
+
+    /// Tells the store what came back, and ends what the call held, if the answer names its operation: what it used is
+    /// settled, a call that was served without saying what it used settles at what it held, and any other gives it back.
+    /// Says what the key is now.
+    ///
+    /// # Errors
+    /// What the store says; usage that was settled before as something else.
+    pub fn observe(
+        &self,
+        store: &(impl Store + ?Sized),
+        answer: &Answer<'_>,
+        now: Timestamp,
+    ) -> Result<Standing, Error> {
+        let (verdict, _) = apply_at(store, now, |now| {
+            let mut plan = Plan::new(now);
+            plan.hold = answer.ends.cloned();
+            if answer.ends.is_some() {
+                plan.reports.push(match answer.used {
+                    None if !answer.was_served() => Report::Release { account: None },
+                    // A slot is free again whatever else is not stated.
+                    used => {
+                        let actual = self.actual(used.unwrap_or(&Usage::new()))?;
+                        Report::Settle { account: None, actual }
+                    }
+                });
+            }
+            self.report(&mut plan, answer, now)?;
+            Ok(plan)
+        })?;
+        let effects = match &verdict {
+            Verdict::Granted(grant) => &grant.effects[..],
+            Verdict::Denied(denial) => &denial.effects,
+            _ => &[],
+        };
+        let standing = effects.iter().find_map(|effect| match effect {
+            Effect::Health(standing) => Some(*standing),
+            _ => None,
+        });
+        Ok(standing.unwrap_or(Standing::Available))
+    }
+
+    /// Carries out a command.
+    ///
+    /// # Errors
+    /// As [`Pool::command`], and what the store says; the use of a key that was disabled or refused.
+    pub fn tell(
+        &self,
+        store: &(impl Store + ?Sized),
+        key: &KeyId,
+        command: &Command,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let (verdict, now) = apply_at(store, now, |now| self.command(key, command, now))?;
+        if matches!(verdict, Verdict::Denied(_)) {
+            return Err(Error::invalid("key.id", key, "a key that may be used"));
+        }
+        if matches!(command, Command::Used(_)) {
+            let health = self.stored(store, key)?;
+            self.0.inner.lock().roster.learn(key, &health, now);
+        }
+        Ok(())
+    }
+
+    /// Gives a key another secret: its id and its history stay, and what was said of the old secret no longer holds.
+    ///
+    /// # Errors
+    /// As [`Pool::rotation`], and what the store says.
+    pub fn rotate(
+        &self,
+        store: &(impl Store + ?Sized),
+        key: &KeyId,
+        secret: Secret,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        apply_at(store, now, |now| self.rotation(key, secret.clone(), now)).map(drop)
+    }
+
+    /// What a store knows of a key.
+    pub(super) fn stored(&self, store: &(impl Store + ?Sized), key: &KeyId) -> Result<Health, Error> {
+        let account = store.account(&self.subject(key)?)?.unwrap_or_default();
+        Ok(match account.meter(MeterId::HEALTH).map(|meter| &meter.counter) {
+            Some(Counter::Health(health)) => Health::clone(health),
+            _ => Health::default(),
+        })
+    }
+}
