@@ -21,13 +21,14 @@
 
 mod compiled;
 
+pub use compiled::Compiled;
 use compiled::Missing;
-pub use compiled::{Compiled, Own};
 
 use crate::account::{Audit, Firm, OnExpiry};
 use crate::amount::{Amount, Cap, Measure, Usd};
 use crate::error::Error;
 use crate::id::LimitId;
+pub use crate::quota::Own;
 use crate::quota::Refill;
 use crate::time::{Length, Timestamp};
 use crate::window::{Calendar, FirstUse, Period, Unit, Zone};
@@ -99,6 +100,7 @@ pub struct Limit {
     audit: Option<Audit>,
     weights: Weights,
     alerts: Vec<u16>,
+    note: String,
 }
 
 /// A length of so many of a unit, or why there is none.
@@ -126,6 +128,7 @@ impl Limit {
             audit: None,
             weights: Weights::default(),
             alerts: Vec::new(),
+            note: String::new(),
         }
     }
 
@@ -370,6 +373,12 @@ impl Limit {
         self
     }
 
+    /// With what a person wants to have written down about it, in at most 200 characters.
+    pub fn note(mut self, note: &str) -> Self {
+        self.note = note.trim().to_owned();
+        self
+    }
+
     /// Checks all of it.
     ///
     /// # Errors
@@ -389,6 +398,7 @@ impl Limit {
             audit,
             weights,
             mut alerts,
+            note,
         } = self;
         let measure = measure.map_err(|error| error.within("limit"))?;
         let cap = amount.map(|amount| checked("limit.amount", amount)).transpose()?.map_or(Cap::Unlimited, Cap::At);
@@ -404,12 +414,31 @@ impl Limit {
         if weights != Weights::default() && measure != Measure::Tokens {
             return Err(Error::invalid("limit.weights", &measure, "a limit of tokens"));
         }
+        if note.chars().count() > 200 || note.chars().any(char::is_control) {
+            let expected = "at most 200 characters, none of them a control character";
+            return Err(Error::invalid("limit.note", note, expected));
+        }
         let name = name.unwrap_or_else(|| compiled::identity(&measure, &shape, &by, &when));
         let id = name.parse::<LimitId>().map_err(|error| error.within("limit.name"))?;
         let money = measure == Measure::Usd || matches!(shape, Shape::Credits(..));
         let on_expiry = on_expiry.unwrap_or(if money { OnExpiry::Charge } else { OnExpiry::Release });
         let audit = audit.unwrap_or(if money { Audit::Rows } else { Audit::None });
-        Ok(Compiled { id, measure, cap, shape, by, when, missing, assume, firm, on_expiry, audit, weights, alerts })
+        Ok(Compiled {
+            id,
+            measure,
+            cap,
+            shape,
+            by,
+            when,
+            missing,
+            assume,
+            firm,
+            on_expiry,
+            audit,
+            weights,
+            alerts,
+            note,
+        })
     }
 }
 

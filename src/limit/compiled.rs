@@ -7,6 +7,7 @@ use crate::account::{Ask, Audit, Firm, Kernel, MeterId, OnExpiry, Rule};
 use crate::amount::{Amount, Cap, Measure};
 use crate::error::Error;
 use crate::id::{self, LimitId, Subject};
+use crate::quota::{Cause, Own};
 use crate::time::Timestamp;
 use crate::usage::Usage;
 use crate::window::{Anchored, FirstUse, Grid, Schedule, Slices, Window};
@@ -27,6 +28,7 @@ pub struct Compiled {
     pub(super) audit: Audit,
     pub(super) weights: Weights,
     pub(super) alerts: Vec<u16>,
+    pub(super) note: String,
 }
 
 /// What a call means that lacks a dimension of the limit.
@@ -34,18 +36,6 @@ pub struct Compiled {
 pub(super) enum Missing {
     Refused,
     Passed,
-}
-
-/// What one subject has of its own, instead of what the limit says for all. Its count stays the same.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
-pub struct Own {
-    /// Its amount.
-    pub cap: Option<Cap>,
-    /// Where its windows begin, if they are anchored.
-    pub anchor: Option<Timestamp>,
-    /// From when on none of its windows opens, if a first use opens them.
-    pub until: Option<Timestamp>,
 }
 
 impl Compiled {
@@ -83,6 +73,44 @@ impl Compiled {
     #[must_use]
     pub fn alerts(&self) -> &[u16] {
         &self.alerts
+    }
+
+    /// What a person wrote down about it.
+    #[must_use]
+    pub fn note(&self) -> &str {
+        &self.note
+    }
+
+    /// The dimensions by whose values it counts apart, in alphabetical order.
+    #[must_use]
+    pub fn by(&self) -> &[String] {
+        &self.by
+    }
+
+    /// The dimensions that a call must have these values of, in alphabetical order.
+    #[must_use]
+    pub fn when(&self) -> &[(String, String)] {
+        &self.when
+    }
+
+    /// What a refusal by it is called: a quota where it is for all of time or a balance, else a budget of money or a rate.
+    ///
+    /// ```
+    /// use keyward::{Limit, Usd};
+    /// use keyward::quota::Cause;
+    /// assert_eq!(Limit::usd(Usd::dollars(1)).per_month().compile()?.cause(), Cause::Budget);
+    /// assert_eq!(Limit::usd(Usd::dollars(1)).lifetime().compile()?.cause(), Cause::Quota);
+    /// assert_eq!(Limit::tokens(1).per_month().compile()?.cause(), Cause::Rate);
+    /// # Ok::<(), keyward::Error>(())
+    /// ```
+    #[must_use]
+    pub const fn cause(&self) -> Cause {
+        match (&self.measure, &self.shape) {
+            (Measure::Slots, _) => Cause::Slots,
+            (_, Shape::Lifetime | Shape::Credits(..)) => Cause::Quota,
+            (Measure::Usd, _) => Cause::Budget,
+            _ => Cause::Rate,
+        }
     }
 
     /// Its schedule, in one canonical text, by which a store tells whether it has changed. An amount is no part of it.
