@@ -12,12 +12,12 @@
 //! use keyward::{Limit, MemoryStore, Subject, Timestamp, Usage, Usd};
 //!
 //! let (store, now) = (MemoryStore::new(), Timestamp::EPOCH);
-//! let daily = Limit::usd(Usd::dollars(5)).per_day().by("team").note("agreed in March");
+//! let daily = Limit::usd(Usd::dollars(5)).per_days(1).by("team").note("agreed in March");
 //! let terms = Terms::adopt(&store, [daily], Adopt::Start, now)?;
 //!
 //! let call = |name: &str| (name == "team").then_some("red");
 //! let asked = budgets::ask(&store, &terms, call, &Usage::new().usd(Usd::dollars(6)), budgets::no_own, now)?;
-//! assert_eq!(asked.blockers[0].to_string(), "$5.00 per day by team, team=red: $6.00 do not fit into $5.00");
+//! assert_eq!(asked.blockers[0].to_string(), "$5.00 per 1d by team, team=red: $6.00 do not fit into $5.00");
 //!
 //! let red = Subject::of([("team", "red")])?;
 //! let standing = budgets::status(&store, &terms.iter().next().unwrap(), &red, None, now)?;

@@ -11,7 +11,8 @@
 //!
 //! let store = MemoryStore::new();
 //! let by = [Group::Dimension("team".into()), Group::Dimension("model".into())];
-//! let filter = Filter { from: Some(Timestamp::EPOCH), ..Filter::default() };
+//! let mut filter = Filter::default();
+//! filter.from = Some(Timestamp::EPOCH);
 //! assert_eq!(group(&store, &filter, &by)?, []);
 //! # Ok::<(), keyward::StoreError>(())
 //! ```

@@ -1,13 +1,13 @@
 //! Which of several balances pays: an identity's, else the key's, else that of an older store.
 
 use super::credits::{Changed, Credits};
-use crate::account::{Act, Ask};
+use crate::account::{Act, Ask, Part};
 use crate::amount::Amount;
 use crate::error::{Error, StoreError};
 use crate::id::{OpId, Subject};
 use crate::limit::Own;
 use crate::plan::{BalanceChange, Denial, Grant, Place, Plan, Report, Take, Verdict};
-use crate::store::{Store, apply_at};
+use crate::store::{PartsOf, Store, apply_at};
 use crate::terms::Term;
 use crate::time::Timestamp;
 
@@ -132,11 +132,11 @@ impl Purses<'_> {
         Ok(plan.take(Take { account, rule, ask: Ask::Exact(cost), act }))
     }
 
-    /// Carries out a call with all of its limits, and has it paid for by exactly one balance. The plan must hold or charge
-    /// under this operation.
+    /// Carries out a call with all of its limits, and has it paid for by exactly one balance. The plan must hold under this
+    /// operation.
     ///
     /// What an older store pays is held for here first, then spent there, and given back here if it refuses. Where it
-    /// cannot say whether it was spent, what is held stays: the same call again finds out.
+    /// cannot say whether it was spent, what is held stays: the same call again finds out, and holds nothing more.
     ///
     /// # Errors
     /// What making the plan or a store says.
@@ -149,8 +149,13 @@ impl Purses<'_> {
         now: Timestamp,
         mut plan: impl FnMut(Timestamp) -> Result<Plan, Error>,
     ) -> Result<Charged, Error> {
-        let full = |now| self.pay(plan(now)?, purse, cost, Act::Hold, now);
-        let (verdict, now) = apply_at(store, now, full)?;
+        let is_older = matches!(purse, Purse::Older(_));
+        // What was held before the older store failed to answer is not held twice.
+        let again = is_older && store.parts(&PartsOf::Op(op.clone()), None, 1)?.iter().any(Part::is_open);
+        let (verdict, now) = match again {
+            true => (Verdict::Granted(Grant::default()), now),
+            false => apply_at(store, now, |now| self.pay(plan(now)?, purse, cost, Act::Hold, now))?,
+        };
         let grant = match verdict {
             Verdict::Granted(grant) => Box::new(grant),
             Verdict::Denied(denial) => return Ok(Charged::Denied(Box::new(denial))),
