@@ -226,7 +226,7 @@ fn a_caller_is_told_to_come_back_when_all_of_it_passes() {
     let slots = Refusal::new(Cause::Slots).until(When::WhenFreed { latest: at(900) });
     let wait = |refusals: &[Refusal]| table.reply(refusals, at(10)).unwrap().retry_after;
     assert_eq!(wait(&[rate(15), rate(42)]), Some(32));
-    assert_eq!(wait(&[slots.clone()]), Some(1), "a short hint, not the end of the hold");
+    assert_eq!(wait(std::slice::from_ref(&slots)), Some(1), "a short hint, not the end of the hold");
     assert_eq!(wait(&[slots.clone(), rate(15)]), Some(5));
     assert_eq!(wait(&[rate(10)]), Some(1));
     assert_eq!(wait(&[Refusal::new(Cause::Rate)]), None, "time alone does not lift it");

@@ -26,7 +26,7 @@ enum Step {
     Raise { op: u8, cents: u32 },
     Record { op: u8, cents: u32 },
     Wait { seconds: i64 },
-    StepBack { seconds: i64 },
+    Back { seconds: i64 },
     Edit { dollars: u32, window: u8, calls: u32 },
     Reset { team: u8 },
     Credit { team: u8, change: BalanceChange },
@@ -50,7 +50,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (op.clone(), cents.clone()).prop_map(|(op, cents)| Step::Raise { op, cents }),
         1 => (op, cents).prop_map(|(op, cents)| Step::Record { op, cents }),
         4 => seconds.clone().prop_map(|seconds| Step::Wait { seconds }),
-        1 => seconds.prop_map(|seconds| Step::StepBack { seconds }),
+        1 => seconds.prop_map(|seconds| Step::Back { seconds }),
         2 => (0..4_u32, 0..5_u8, 0..8_u32).prop_map(|(dollars, window, calls)| Step::Edit { dollars, window, calls }),
         1 => team.clone().prop_map(|team| Step::Reset { team }),
         1 => (team, change).prop_map(|(team, change)| Step::Credit { team, change }),
@@ -151,7 +151,7 @@ impl<S: Store> World<S> {
                 self.latest = self.latest.max(self.now);
                 None
             }
-            Step::StepBack { seconds } => {
+            Step::Back { seconds } => {
                 self.now -= seconds;
                 self.earliest = self.earliest.min(self.now);
                 None
