@@ -468,6 +468,31 @@ mod edits {
         host.call("c", ALICE, &Usage::new(), 4);
     }
 
+    #[test]
+    fn a_note_has_at_most_200_characters_on_one_line() {
+        let note = |text: &str| daily().note(text).compile();
+        assert_eq!(note(&format!(" {} ", "é".repeat(200))).unwrap().note().chars().count(), 200);
+        for bad in ["x".repeat(201), "two\nlines".to_owned()] {
+            assert_eq!(note(&bad).unwrap_err().field(), Some("limit.note"));
+        }
+    }
+
+    /// agent-swarm: notices go out once for each task and day.
+    #[test]
+    fn a_budget_of_each_task_and_day_alerts_once_for_each() {
+        let heard = Heard::default();
+        let host = memory([Limit::usd(Usd::dollars(1)).per_day().by("task").alert_at_percent([80])]);
+        for n in 0..12_i64 {
+            let (task, second) = (format!("t{}", n % 2), n / 6 * DAY + n);
+            host.call(&n.to_string(), &[("task", &task)], &usd(30), second);
+            alert(&host.store, &host.terms, [&subject("task", &task)], at(second), &heard).unwrap();
+        }
+        let heard = heard.0.into_inner().unwrap();
+        let sent: Vec<_> = heard.iter().map(|alert| (alert.subject.to_string(), alert.window)).collect();
+        let of = |task: &str, day: i64| (task.to_owned(), at(day * DAY));
+        assert_eq!(sent, [of("task=t0", 0), of("task=t1", 0), of("task=t0", 1), of("task=t1", 1)]);
+    }
+
     /// LiteLLM: each start of a process added the budget's amount again.
     #[test]
     fn a_process_that_starts_again_adds_nothing() {

@@ -314,3 +314,29 @@ fn a_balance_joins_the_plan_of_the_call() {
     assert_eq!(paid, Plan::new(at(1)));
     assert!(world.host.store.account(&person()).unwrap().is_none());
 }
+
+/// unkey: a balance came back to life when a cache entry expired before its writes had landed.
+#[cfg(feature = "sqlite")]
+#[test]
+fn what_one_process_spent_is_gone_for_all_others() {
+    use keyward::store::{SqliteOptions, Synchronous};
+    let folder = std::env::temp_dir().join(format!("keyward-purses-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let open = || SqliteOptions::new().synchronous(Synchronous::Off).open(folder.join("a.db")).unwrap();
+    let limit = || [Limit::credits(3).by("key")];
+    let (one, other) = (Host::new(open(), limit(), 0), Host::new(open(), limit(), 0));
+    let call = [("key", "alice")];
+    one.call("a", &call, &Usage::new(), 1);
+    other.call("b", &call, &Usage::new(), 1);
+    one.hold("c", &call, &Usage::new(), 1);
+    for (n, host) in [&other, &one, &other].into_iter().enumerate() {
+        host.refused(&n.to_string(), &call, &Usage::new(), 1);
+    }
+    let of = |host: &Host<keyward::SqliteStore>| {
+        Credits::of(&host.store, host.term(0)).unwrap().balance(&key(), at(1)).unwrap().unwrap()
+    };
+    assert_eq!(of(&one), of(&other));
+    other.is_proved(2);
+    drop((one, other));
+    std::fs::remove_dir_all(&folder).unwrap();
+}

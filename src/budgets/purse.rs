@@ -1,7 +1,7 @@
 //! Which of several balances pays: an identity's, else the key's, else that of an older store.
 
 use super::credits::{Changed, Credits};
-use crate::account::{Act, Ask, Part};
+use crate::account::{Account, Act, Ask, Part};
 use crate::amount::Amount;
 use crate::error::{Error, StoreError};
 use crate::id::{OpId, Subject};
@@ -97,21 +97,25 @@ impl Purses<'_> {
         identity: Option<&Subject>,
         key: &Subject,
     ) -> Result<Purse, StoreError> {
-        let has = |term: Option<&Term>, of: &Subject| -> Result<bool, StoreError> {
-            let Some(term) = term else { return Ok(false) };
-            Ok(store.account(of)?.is_some_and(|account| account.meter(term.meter()).is_some()))
-        };
-        if let Some(identity) = identity {
-            if has(self.identity, identity)? {
-                return Ok(Purse::Identity(identity.clone()));
-            }
+        let read = |of: &Subject| store.account(of).map(Option::unwrap_or_default);
+        let of_identity = identity.map(read).transpose()?;
+        let of_key = read(key)?;
+        match self.choose(identity.zip(of_identity.as_ref()), (key, &of_key)) {
+            Purse::Unlimited => match self.older {
+                Some(older) if older.has(key)? => Ok(Purse::Older(key.clone())),
+                _ => Ok(Purse::Unlimited),
+            },
+            purse => Ok(purse),
         }
-        if has(self.key, key)? {
-            return Ok(Purse::Key(key.clone()));
-        }
-        match self.older {
-            Some(older) if older.has(key)? => Ok(Purse::Older(key.clone())),
-            _ => Ok(Purse::Unlimited),
+    }
+
+    /// The same by accounts as they were read, the older store left aside.
+    pub fn choose(&self, identity: Option<(&Subject, &Account)>, (key, of_key): (&Subject, &Account)) -> Purse {
+        let has = |term: Option<&Term>, account: &Account| term.is_some_and(|it| account.meter(it.meter()).is_some());
+        match identity {
+            Some((identity, account)) if has(self.identity, account) => Purse::Identity(identity.clone()),
+            _ if has(self.key, of_key) => Purse::Key(key.clone()),
+            _ => Purse::Unlimited,
         }
     }
 

@@ -181,6 +181,12 @@ impl ClientKey {
         }
     }
 
+    /// What the key has of its own of a limit; nothing, if it has the same as all.
+    #[must_use]
+    pub fn own(&self, limit: &LimitId) -> Own {
+        self.limits.get(limit).copied().unwrap_or_default()
+    }
+
     /// Brings the record into its normal form: names are trimmed, blanks and what stands twice dropped.
     ///
     /// # Errors
