@@ -41,7 +41,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, StoreError};
 use crate::id::{OpId, Subject};
-use crate::limit::Compiled;
+use crate::limit::{Compiled, Shape};
 use crate::plan::{Plan, Report, Verdict};
 use crate::store::{Store, apply_at};
 use crate::terms::Term;
@@ -89,8 +89,11 @@ pub fn check_names(limits: &[Compiled], known: &BTreeMap<&str, BTreeSet<String>>
 /// or has expired stays so.
 ///
 /// # Errors
-/// What the store says.
+/// A limit that is a balance, which is set instead; what the store says.
 pub fn reset(store: &(impl Store + ?Sized), op: &OpId, term: &Term, of: &Subject, now: Timestamp) -> Result<(), Error> {
+    if matches!(term.limit().shape(), Shape::Credits(..)) {
+        return Err(Error::invalid("limit", term.limit().id(), "a limit that counts; a balance is set instead"));
+    }
     apply_at(store, now, |now| {
         let report = Report::Reset { account: 0, meter: term.meter() };
         let mut plan = Plan::new(now).named(of.clone()).under(op.clone()).report(report);

@@ -91,6 +91,23 @@ mod standing {
         assert_eq!(now(None).used_ppm, 100_000);
     }
 
+    /// A subject whose days began at noon was shown with nothing spent from midnight on.
+    #[test]
+    fn a_window_with_an_anchor_of_its_own_stands_until_it_ends() {
+        let host = memory([Limit::requests(5).per_days(1).by("team")]);
+        let own = Own { anchor: Some(at(DAY / 2)), ..Own::default() };
+        let mut plan = host.plan(&host::host("a"), ALICE, &Usage::new(), at(DAY - 1));
+        plan.takes[0].rule = host.term(0).rule(&own, at(DAY - 1));
+        assert!(matches!(host.store.apply(&plan, at(DAY - 1)).unwrap(), Verdict::Granted(_)));
+        host.settle("a", &Usage::new(), DAY - 1);
+        for (second, spent) in [(DAY + 1, 1), (DAY + DAY / 2 - 1, 1), (DAY + DAY / 2, 0)] {
+            let of = |own| status(&host.store, host.term(0), &red(), own, at(second)).unwrap().status;
+            assert_eq!((of(None).spent, of(Some(&own)).spent), (units(spent), units(spent)), "{second}");
+        }
+        let page = statuses(&host.store, &host.terms, None, 10, at(DAY + 1)).unwrap();
+        assert_eq!(page.standings[0].status.resets, Some(at(DAY + DAY / 2)));
+    }
+
     #[test]
     fn every_shape_has_a_status() {
         let of = |limit: Limit| {
@@ -334,6 +351,17 @@ mod alerts {
         assert_eq!(heard.percents(), [80, 50, 90], "a limit that was lowered is reached without a call");
     }
 
+    /// A limit of a day became one of a month, and what the last day had spent sent the month's alert.
+    #[test]
+    fn a_cycle_that_an_edit_has_ended_sends_none() {
+        let (mut host, heard) = (memory([daily().named("budget")]), Heard::default());
+        host.call("a", ALICE, &usd(85), 1);
+        host.edit([daily().per_month().named("budget")], 2);
+        assert_eq!(look(&host, &heard, 3), 0);
+        host.call("b", ALICE, &usd(85), 4);
+        assert_eq!(look(&host, &heard, 4), 1);
+    }
+
     /// A hold expired and was charged with nobody there to see it, and no alert was ever sent.
     #[test]
     fn what_no_caller_saw_is_found_by_page() {
@@ -521,6 +549,13 @@ mod edits {
         reset().unwrap();
         assert_eq!(stands(&host, 302).0, 1, "the same operation again does nothing");
         host.is_proved(303);
+    }
+
+    #[test]
+    fn a_balance_is_set_and_not_reset() {
+        let host = memory([Limit::credits(3).by("team")]);
+        let error = budgets::reset(&host.store, &host::host("r"), host.term(0), &red(), at(1)).unwrap_err();
+        assert_eq!(error.field(), Some("limit"));
     }
 
     /// sub2api: the usage of one request was booked once for it and its key, and again when it came again.

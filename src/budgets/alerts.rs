@@ -85,6 +85,10 @@ pub fn claims<'a>(
         let before = alerts.len();
         for meter in &account.meters {
             let (Some(term), Counter::Tally { tally, .. }) = (terms.of(meter.id), &meter.counter) else { continue };
+            // One that an older schedule counts starts afresh when it is used again.
+            if meter.generation < term.generation() {
+                continue;
+            }
             let found = due(term.limit().alerts(), meter.claimed, meter.cap, tally.spent);
             let kernel = term.rule(&Own::default(), now).kernel;
             let Some(window) = open_window(meter, &kernel, now).filter(|_| !found.is_empty()) else { continue };
@@ -151,7 +155,7 @@ pub fn alert<'a>(
     send(store, claims(terms, found.iter().map(|(subject, account)| (*subject, account)), now), now, sink)
 }
 
-/// Does the same for up to `most` accounts after this one, for what no caller was there to see: holds that were charged
+/// Does the same for up to `most` accounts after this one, and never more than 1,000, for what no caller was there to see: holds that were charged
 /// when they expired, and a process that ended before it could claim. The last account that was looked at, if there may be
 /// more, and how many alerts there were.
 ///
@@ -165,6 +169,7 @@ pub fn alert_page(
     now: Timestamp,
     sink: &(impl Sink + ?Sized),
 ) -> Result<(Option<Subject>, usize), StoreError> {
+    let most = most.min(PAGE);
     let page = store.accounts(after, most)?;
     let sent = send(store, claims(terms, page.iter().map(|(subject, account)| (subject, account)), now), now, sink)?;
     let full = page.len() >= most;

@@ -1,7 +1,7 @@
 //! Where budgets stand: one, many by page, and what is to be expected of them.
 
 use super::{PAGE, sweep};
-use crate::account::{Account, Counter, Kernel, Meter, RowEntry};
+use crate::account::{Account, Counter, Kernel, Kind, Meter, RowEntry};
 use crate::amount::{Amount, Measure};
 use crate::budget::{ALERT_AT, Average, Forecast, Status, Tally};
 use crate::error::{Error, StoreError};
@@ -36,11 +36,14 @@ pub fn standing(term: &Term, of: &Subject, account: Option<&Account>, own: Optio
     let meter = match account.and_then(|account| account.meter(term.meter())) {
         None => Meter::fresh(&rule, 0),
         Some(meter) => {
+            let mut meter = meter.clone();
             if own.is_none() {
                 rule.cap = meter.cap;
             }
-            let mut meter = meter.clone();
-            meter.advance(&rule, now);
+            // Where its own anchor is not known, the window that it counts in says where it is.
+            if own.is_some() || rule.generation > meter.generation || !is_counting(&meter, now) {
+                meter.advance(&rule, now);
+            }
             meter
         }
     };
@@ -66,6 +69,11 @@ pub fn standing(term: &Term, of: &Subject, account: Option<&Account>, own: Optio
         note: term.limit().note().to_owned(),
         status,
     }
+}
+
+/// Whether a meter counts in a window that ends, and has not.
+fn is_counting(meter: &Meter, now: Timestamp) -> bool {
+    matches!(meter.counter, Counter::Tally { ends, .. } if now < ends && ends < Timestamp::MAX)
 }
 
 /// The window that a meter counts in and that is not over; `None` if there is none.
@@ -163,7 +171,11 @@ pub fn so_far(
             }
             let mut add = |usage: &Usage, sign: i128| -> Result<(), Error> {
                 let size = |amount: Option<Amount>| amount.map_or(0, |amount| i128::from(amount.get())) * sign;
-                own += size(term.limit().used(usage)?);
+                // What was used besides a call that was settled is no other call, unless it says so.
+                let no_call = row.kind == Kind::Record && usage.requests.is_none();
+                if !(no_call && *term.limit().measure() == Measure::Requests) {
+                    own += size(term.limit().used(usage)?);
+                }
                 usd += size(usage.amount(&Measure::Usd));
                 tokens += size(usage.amount(&Measure::Tokens));
                 Ok(())

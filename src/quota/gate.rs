@@ -44,6 +44,7 @@ pub struct ClientKey {
     /// What it is known by, whatever becomes of its secret.
     pub id: KeyId,
     /// What people call it; up to 200 characters.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub name: String,
     /// By which its secret is found.
     pub fingerprint: Fingerprint,
@@ -52,22 +53,31 @@ pub struct ClientKey {
     /// Whether a person has not taken it out.
     pub enabled: bool,
     /// The first instant at which it is valid.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub not_before: Option<Timestamp>,
     /// The last instant at which it is.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub expires: Option<Timestamp>,
     /// The models that it may use; all, if there are none.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub models: Vec<String>,
     /// The kinds of client that may use it; all, if there are none.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub client_types: Vec<String>,
     /// The pool that other kinds of client are sent to, instead of being refused.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub fallback_pool: Option<String>,
     /// From where it may be used.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub addresses: Addresses,
     /// What it has of its own, instead of what a limit says for all.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub limits: BTreeMap<LimitId, Own>,
     /// What else the host wants to know of it.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub tags: BTreeMap<String, String>,
     /// How often the record was saved. Whoever saves it names the revision that was read, so that no change is lost.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub revision: u64,
 }
 
