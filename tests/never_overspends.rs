@@ -239,18 +239,22 @@ fn threads_never_pass_it(store: impl Store) {
         let callers: Vec<_> = (0..4)
             .map(|n| {
                 scope.spawn(move || {
-                    for turn in 0..150_u32 {
-                        let (op, cents) = (format!("{n} {turn}"), 1 + (turn * 7 + n) % 11);
-                        let (call, usage) = ([("team", "red")], Usage::new().usd(Usd::cents(cents)));
-                        if !matches!(host.acquire(&op, &call, &usage, 1), Verdict::Granted(_)) {
-                            continue;
-                        }
-                        match turn % 3 {
-                            0 => host.release(&op, 1),
-                            _ => {
-                                host.settle(&op, &usage, 1);
-                                granted.fetch_add(Usd::cents(cents).as_nanos(), Ordering::Relaxed);
+                    for turn in 0..25_u32 {
+                        // Several calls are under way at a time.
+                        let ask = |call: u32| {
+                            let (op, cents) = (format!("{n} {turn} {call}"), 1 + (turn * 7 + call * 5 + n) % 11);
+                            let usage = Usage::new().usd(Usd::cents(cents));
+                            let verdict = host.acquire(&op, &[("team", "red")], &usage, 1);
+                            matches!(verdict, Verdict::Granted(_)).then_some((op, cents, usage))
+                        };
+                        let under_way: Vec<_> = (0..6).filter_map(ask).collect();
+                        for (op, cents, usage) in under_way {
+                            if cents % 3 == 0 {
+                                host.release(&op, 1);
+                                continue;
                             }
+                            host.settle(&op, &usage, 1);
+                            granted.fetch_add(Usd::cents(cents).as_nanos(), Ordering::Relaxed);
                         }
                     }
                 })
@@ -262,8 +266,10 @@ fn threads_never_pass_it(store: impl Store) {
                 assert!(spent + held <= Usd::cents(500).as_nanos(), "{spent} + {held}");
             }
         });
-        callers.into_iter().for_each(|caller| caller.join().unwrap());
+        // Whoever looks on stops also where a caller has failed.
+        let ended: Vec<_> = callers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         done.store(true, Ordering::Relaxed);
+        ended.into_iter().for_each(Result::unwrap);
     });
     let spent = host.count(&subject("team", "red"), meter, 1);
     assert_eq!(spent, (granted.load(Ordering::Relaxed), 0));
