@@ -75,7 +75,7 @@ fn sweep(store: &(impl Store + ?Sized), now: Timestamp) -> Result<(), StoreError
 /// The first name that is not among those of its dimension.
 pub fn check_names(limits: &[Compiled], known: &BTreeMap<&str, BTreeSet<String>>) -> Result<(), Error> {
     for (place, limit) in limits.iter().enumerate() {
-        for (dimension, value) in limit.when() {
+        for (dimension, value) in limit.conditions() {
             if known.get(dimension.as_str()).is_some_and(|names| !names.contains(value)) {
                 let field = format!("limits[{place}].when.{dimension}");
                 return Err(Error::invalid(field, value, format!("the name of a {dimension} that there is")));

@@ -88,6 +88,7 @@ impl Default for Weights {
 #[must_use]
 pub struct Limit {
     name: Option<String>,
+    note: String,
     measure: Result<Measure, Error>,
     amount: Option<u64>,
     shape: Option<Result<Shape, Error>>,
@@ -100,7 +101,6 @@ pub struct Limit {
     audit: Option<Audit>,
     weights: Weights,
     alerts: Vec<u16>,
-    note: String,
 }
 
 /// A length of so many of a unit, or why there is none.
@@ -116,6 +116,7 @@ impl Limit {
     pub fn of(measure: Measure, amount: Option<u64>) -> Self {
         Self {
             name: None,
+            note: String::new(),
             measure: Ok(measure),
             amount,
             shape: None,
@@ -128,7 +129,6 @@ impl Limit {
             audit: None,
             weights: Weights::default(),
             alerts: Vec::new(),
-            note: String::new(),
         }
     }
 
@@ -386,6 +386,7 @@ impl Limit {
     pub fn compile(self) -> Result<Compiled, Error> {
         let Self {
             name,
+            note,
             measure,
             amount,
             shape,
@@ -398,7 +399,6 @@ impl Limit {
             audit,
             weights,
             mut alerts,
-            note,
         } = self;
         let measure = measure.map_err(|error| error.within("limit"))?;
         let cap = amount.map(|amount| checked("limit.amount", amount)).transpose()?.map_or(Cap::Unlimited, Cap::At);

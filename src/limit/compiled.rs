@@ -2,12 +2,11 @@
 
 use std::fmt;
 
-use super::{Shape, Weights};
+use super::{Own, Shape, Weights};
 use crate::account::{Ask, Audit, Firm, Kernel, MeterId, OnExpiry, Rule};
 use crate::amount::{Amount, Cap, Measure};
 use crate::error::Error;
 use crate::id::{self, LimitId, Subject};
-use crate::quota::{Cause, Own};
 use crate::time::Timestamp;
 use crate::usage::Usage;
 use crate::window::{Anchored, FirstUse, Grid, Schedule, Slices, Window};
@@ -16,6 +15,7 @@ use crate::window::{Anchored, FirstUse, Grid, Schedule, Slices, Window};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compiled {
     pub(super) id: LimitId,
+    pub(super) note: String,
     pub(super) measure: Measure,
     pub(super) cap: Cap,
     pub(super) shape: Shape,
@@ -28,7 +28,6 @@ pub struct Compiled {
     pub(super) audit: Audit,
     pub(super) weights: Weights,
     pub(super) alerts: Vec<u16>,
-    pub(super) note: String,
 }
 
 /// What a call means that lacks a dimension of the limit.
@@ -89,7 +88,7 @@ impl Compiled {
 
     /// The dimensions that a call must have these values of, in alphabetical order.
     #[must_use]
-    pub fn when(&self) -> &[(String, String)] {
+    pub fn conditions(&self) -> &[(String, String)] {
         &self.when
     }
 
@@ -104,7 +103,8 @@ impl Compiled {
     /// # Ok::<(), keyward::Error>(())
     /// ```
     #[must_use]
-    pub const fn cause(&self) -> Cause {
+    pub const fn cause(&self) -> crate::quota::Cause {
+        use crate::quota::Cause;
         match (&self.measure, &self.shape) {
             (Measure::Slots, _) => Cause::Slots,
             (_, Shape::Lifetime | Shape::Credits(..)) => Cause::Quota,
