@@ -425,6 +425,7 @@ impl Limit {
         let audit = audit.unwrap_or(if money { Audit::Rows } else { Audit::None });
         Ok(Compiled {
             id,
+            note,
             measure,
             cap,
             shape,
@@ -437,7 +438,6 @@ impl Limit {
             audit,
             weights,
             alerts,
-            note,
         })
     }
 }

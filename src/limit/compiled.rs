@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Own, Shape, Weights};
+use super::{Shape, Weights};
 use crate::account::{Ask, Audit, Firm, Kernel, MeterId, OnExpiry, Rule};
 use crate::amount::{Amount, Cap, Measure};
 use crate::error::Error;
@@ -229,7 +229,7 @@ impl Compiled {
     /// The rule by which a store counts it at this instant, under the number, the generation and the anchor that the store
     /// gave it. It holds until [`Kernel::holds_until`], a balance's until the next day of its zone.
     #[must_use]
-    pub fn rule(&self, meter: MeterId, generation: u32, seen: Timestamp, own: &Own, now: Timestamp) -> Rule {
+    pub fn rule(&self, meter: MeterId, generation: u32, seen: Timestamp, own: &super::Own, now: Timestamp) -> Rule {
         let kernel = match self.shape {
             Shape::Grid(length) => tumble(Grid { length }, now),
             Shape::Anchored(length, anchor) => {
