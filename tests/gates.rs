@@ -260,4 +260,24 @@ proptest! {
             prop_assert!(network.has(v4.into()));
         }
     }
+
+    #[test]
+    fn no_text_panics_and_what_is_read_is_printed_as_it_is(text in any::<String>(), dotted in "[0-9a-f.:/]{0,24}") {
+        for text in [text, dotted] {
+            if let Ok(network) = text.parse::<keyward::quota::Network>() {
+                prop_assert_eq!(network.to_string().parse::<keyward::quota::Network>().unwrap(), network);
+            }
+            let lists = || Some(vec![text.clone(), text.clone()]);
+            let (name, pool) = (Some(text.clone()), Some(text.clone()));
+            let patch = KeyPatch { name, models: lists(), deny: lists(), fallback_pool: pool, ..KeyPatch::default() };
+            let mut key = key();
+            match patch.apply(&mut key) {
+                Ok(()) => prop_assert!(key.models.len() <= 1 && key.addresses.deny.len() <= 2),
+                Err(error) => prop_assert!(error.field().unwrap().starts_with("key."), "{}", error),
+            }
+            if let Ok(secret) = keyward::quota::secret_in("key", &text) {
+                prop_assert_eq!(secret.expose(), text.trim());
+            }
+        }
+    }
 }

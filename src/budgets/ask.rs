@@ -36,7 +36,7 @@ pub struct Blocker {
 /// `$5.00 per day by team, team=red: $1.00 do not fit into $0.25; $4.50 spent, $0.25 held; passes at ...`
 impl fmt::Display for Blocker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { subject, measure, short, words, .. } = self;
+        let Self { subject, measure, short, words, refusal, .. } = self;
         f.write_str(words)?;
         if *subject != Subject::everyone() {
             write!(f, ", {subject}")?;
@@ -54,7 +54,7 @@ impl fmt::Display for Blocker {
                 write!(f, "; {} {what}", measure.show(amount))?;
             }
         }
-        match short.when {
+        match refusal.when {
             When::At(at) => write!(f, "; passes at {at}"),
             When::WhenFreed { latest: Timestamp::MAX } => f.write_str("; passes when calls under way end"),
             When::WhenFreed { latest } => write!(f, "; passes when calls under way end, or at {latest}"),
@@ -153,8 +153,10 @@ pub fn ask<'a>(
     let plan = ask_plan(terms, dimension, estimate, own, now)?;
     sweep(store, now)?;
     let accounts = plan.accounts.iter().map(|place| store.account(&place.subject)).collect::<Result<Vec<_>, _>>()?;
-    match decide_on(&plan, accounts, now) {
-        Verdict::Denied(denial) => Ok(Asked { blockers: explain(terms, &plan, &denial), when: Some(denial.when) }),
-        verdict => verdict.error(None).map_or(Ok(Asked { blockers: Vec::new(), when: None }), Err),
-    }
+    let blockers = match decide_on(&plan, accounts, now) {
+        Verdict::Denied(denial) => explain(terms, &plan, &denial),
+        verdict => verdict.error(None).map_or(Ok(Vec::new()), Err)?,
+    };
+    let when = blockers.iter().map(|blocker| blocker.refusal.when).reduce(When::and);
+    Ok(Asked { blockers, when })
 }
