@@ -4,7 +4,8 @@
 //! settled at what it cost afterwards; the sum of both never passes the limit by admission. Spend that has happened is
 //! booked whole, however far it lies above the limit, and nothing passes again until there is room.
 //!
-//! This module does not know when a window begins ([`crate::window`] does) nor who holds what ([`crate::plan`] does).
+//! [`Status`] is what a person wants to know of it, [`Forecast`] when it will be spent, and [`due`] which of its alerts are
+//! to be sent. This module does not know when a window begins ([`crate::window`] does) nor who holds what ([`crate::plan`] does).
 //!
 //! ```
 //! use keyward::budget::Tally;
@@ -21,6 +22,14 @@
 //! assert_eq!(tally.held, Amount::ZERO);
 //! # Ok::<(), keyward::Error>(())
 //! ```
+
+mod alert;
+mod forecast;
+mod status;
+
+pub use alert::{Thresholds, crossed, due, thresholds};
+pub use forecast::{Forecast, Outlook, Pace};
+pub use status::{ALERT_AT, Average, Status};
 
 use crate::amount::{Amount, Cap};
 use crate::error::Error;

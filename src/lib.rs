@@ -5,6 +5,8 @@
 pub mod account;
 pub mod amount;
 pub mod budget;
+pub mod budgets;
+pub mod clients;
 #[cfg(feature = "conformance")]
 #[cfg_attr(docsrs, doc(cfg(feature = "conformance")))]
 pub mod conformance;
@@ -18,6 +20,7 @@ pub mod plan;
 pub mod pool;
 pub mod price;
 pub mod quota;
+pub mod reports;
 pub mod store;
 pub mod system;
 pub mod terms;

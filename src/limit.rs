@@ -21,13 +21,14 @@
 
 mod compiled;
 
+pub use compiled::Compiled;
 use compiled::Missing;
-pub use compiled::{Compiled, Own};
 
 use crate::account::{Audit, Firm, OnExpiry};
 use crate::amount::{Amount, Cap, Measure, Usd};
 use crate::error::Error;
 use crate::id::LimitId;
+pub use crate::quota::Own;
 use crate::quota::Refill;
 use crate::time::{Length, Timestamp};
 use crate::window::{Calendar, FirstUse, Period, Unit, Zone};
@@ -87,6 +88,7 @@ impl Default for Weights {
 #[must_use]
 pub struct Limit {
     name: Option<String>,
+    note: String,
     measure: Result<Measure, Error>,
     amount: Option<u64>,
     shape: Option<Result<Shape, Error>>,
@@ -123,6 +125,7 @@ impl Limit {
     pub fn of(measure: Measure, amount: Option<u64>) -> Self {
         Self {
             name: None,
+            note: String::new(),
             measure: Ok(measure),
             amount,
             shape: None,
@@ -406,6 +409,12 @@ impl Limit {
         self
     }
 
+    /// With what a person wants to have written down about it, in at most 200 characters.
+    pub fn note(mut self, note: &str) -> Self {
+        self.note = note.trim().to_owned();
+        self
+    }
+
     /// Checks all of it.
     ///
     /// # Errors
@@ -413,6 +422,7 @@ impl Limit {
     pub fn compile(self) -> Result<Compiled, Error> {
         let Self {
             name,
+            note,
             measure,
             amount,
             shape,
@@ -441,6 +451,10 @@ impl Limit {
         if weights != Weights::default() && measure != Measure::Tokens {
             return Err(Error::invalid("limit.weights", &measure, "a limit of tokens"));
         }
+        if note.chars().count() > 200 || note.chars().any(char::is_control) {
+            let expected = "at most 200 characters, none of them a control character";
+            return Err(Error::invalid("limit.note", note, expected));
+        }
         let name = name.unwrap_or_else(|| compiled::identity(&measure, &shape, &by, &when));
         let id = name.parse::<LimitId>().map_err(|error| error.within("limit.name"))?;
         let money = measure == Measure::Usd || matches!(shape, Shape::Credits(..));
@@ -452,6 +466,7 @@ impl Limit {
         let audit = audit.unwrap_or(if money { Audit::Rows } else { Audit::None });
         Ok(Compiled {
             id,
+            note,
             measure,
             cap,
             shape,

@@ -1,8 +1,10 @@
-//! Credits: a balance that is spent down, topped up by hand or by a refill, and may be owed.
+//! Credits and gates: a balance that is spent down, topped up by hand or by a refill, and may be owed; and who is let in.
 //!
 //! A [`Balance`] is signed: a call that turns out dearer than its hold leaves a debt, which later credits pay first.
 //! Refills are lazy: nothing runs at midnight, the first question after it finds what was missed. A new balance begins a
 //! new epoch, so that a call which was held for under the old one can settle without disturbing the new.
+//!
+//! A [`ClientKey`] says whether its holder is let in at all; a [`Table`] what a refusal is called over HTTP.
 //!
 //! This module does not know calendars: [`Civil`] says which day and month it is where the refill counts them.
 //!
@@ -18,6 +20,18 @@
 //! assert_eq!(balance.available(), Some(50));
 //! # Ok::<(), keyward::Error>(())
 //! ```
+
+mod address;
+mod change;
+mod gate;
+mod masked;
+mod refusal;
+
+pub use address::{Addresses, Network};
+pub use change::KeyPatch;
+pub use gate::{Caller, ClientKey, Gate, Own};
+pub use masked::{Masked, secret_in};
+pub use refusal::{Answer, Cause, Refusal, Reply, Retry, Table};
 
 use crate::amount::Amount;
 use crate::error::Error;

@@ -1,4 +1,4 @@
-//! What comes from outside: the system's clock, and ids that no other machine makes.
+//! What comes from outside: the system's clock, ids that no other machine makes, and secrets that nobody can guess.
 //!
 //! Nothing here decides anything. A host that has a clock or ids of its own needs none of it.
 //!
@@ -16,7 +16,10 @@ use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::id::OpId;
+use zeroize::Zeroizing;
+
+use crate::error::{Error, StoreError};
+use crate::id::{OpId, Secret};
 use crate::time::{Clock, Timestamp};
 
 /// The system's clock: the time of day, which an administrator or a time server may set back or forward.
@@ -190,6 +193,36 @@ impl Stream {
     }
 }
 
+/// The digits of a secret, five bits each: none that is taken for another.
+const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// A new secret for a client: the prefix, and 160 bits of the operating system's randomness in 32 digits.
+///
+/// ```
+/// let secret = keyward::system::new_secret("kw")?;
+/// assert!(secret.expose().starts_with("kw_") && secret.expose().len() == 35);
+/// assert_ne!(secret, keyward::system::new_secret("kw")?);
+/// # Ok::<(), keyward::Error>(())
+/// ```
+///
+/// # Errors
+/// A prefix that is not 1 to 16 ASCII letters, digits, `-` and `_`; an operating system without randomness.
+pub fn new_secret(prefix: &str) -> Result<Secret, Error> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if !(1..=16).contains(&prefix.len()) || !prefix.bytes().all(fits) {
+        return Err(Error::invalid("prefix", prefix, "1 to 16 ASCII letters, digits, - and _"));
+    }
+    // Three bits of each byte are left over.
+    let mut bytes = Zeroizing::new([0_u8; 32]);
+    getrandom::fill(bytes.as_mut()).map_err(|error| StoreError::unavailable(format!("no randomness: {error}")))?;
+    // As large as it gets, so that no copy of it is left behind.
+    let mut text = String::with_capacity(prefix.len() + 1 + bytes.len());
+    text.push_str(prefix);
+    text.push('_');
+    text.extend(bytes.iter().filter_map(|byte| DIGITS.get(usize::from(byte & 31))).map(|digit| char::from(*digit)));
+    Ok(Secret::new(text))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,6 +280,20 @@ mod tests {
             let now = cheap.now();
             assert!(earlier.since(now) <= std::time::Duration::from_millis(100), "{now} is far behind {earlier}");
             assert!(now <= precise.now(), "a coarse clock is never ahead");
+        }
+    }
+
+    #[test]
+    fn a_secret_has_32_digits_and_uses_all_of_them() {
+        let secrets: Vec<Secret> = (0..200).map(|_| new_secret("sk-test").unwrap()).collect();
+        let digits = |secret: &Secret| secret.expose().strip_prefix("sk-test_").unwrap().to_owned();
+        assert!(secrets.iter().all(|secret| digits(secret).len() == 32));
+        let used: HashSet<char> =
+            secrets.iter().flat_map(|secret| digits(secret).chars().collect::<Vec<_>>()).collect();
+        assert_eq!(used, DIGITS.iter().map(|digit| char::from(*digit)).collect());
+        assert_eq!(secrets.iter().map(digits).collect::<HashSet<_>>().len(), 200);
+        for bad in ["", "a b", "é", "12345678901234567"] {
+            assert_eq!(new_secret(bad).unwrap_err().field(), Some("prefix"));
         }
     }
 }

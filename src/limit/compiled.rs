@@ -15,6 +15,7 @@ use crate::window::{Anchored, FirstUse, Grid, Schedule, Slices, Window};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compiled {
     pub(super) id: LimitId,
+    pub(super) note: String,
     pub(super) measure: Measure,
     pub(super) cap: Cap,
     pub(super) shape: Shape,
@@ -35,18 +36,6 @@ pub struct Compiled {
 pub(super) enum Missing {
     Refused,
     Passed,
-}
-
-/// What one subject has of its own, instead of what the limit says for all. Its count stays the same.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
-pub struct Own {
-    /// Its amount.
-    pub cap: Option<Cap>,
-    /// Where its windows begin, if they are anchored.
-    pub anchor: Option<Timestamp>,
-    /// From when on none of its windows opens, if a first use opens them.
-    pub until: Option<Timestamp>,
 }
 
 impl Compiled {
@@ -90,6 +79,45 @@ impl Compiled {
     #[must_use]
     pub fn alerts(&self) -> &[u16] {
         &self.alerts
+    }
+
+    /// What a person wrote down about it.
+    #[must_use]
+    pub fn note(&self) -> &str {
+        &self.note
+    }
+
+    /// The dimensions by whose values it counts apart, in alphabetical order.
+    #[must_use]
+    pub fn by(&self) -> &[String] {
+        &self.by
+    }
+
+    /// The dimensions that a call must have these values of, in alphabetical order.
+    #[must_use]
+    pub fn conditions(&self) -> &[(String, String)] {
+        &self.when
+    }
+
+    /// What a refusal by it is called: a quota where it is for all of time or a balance, else a budget of money or a rate.
+    ///
+    /// ```
+    /// use keyward::{Limit, Usd};
+    /// use keyward::quota::Cause;
+    /// assert_eq!(Limit::usd(Usd::dollars(1)).per_month().compile()?.cause(), Cause::Budget);
+    /// assert_eq!(Limit::usd(Usd::dollars(1)).lifetime().compile()?.cause(), Cause::Quota);
+    /// assert_eq!(Limit::tokens(1).per_month().compile()?.cause(), Cause::Rate);
+    /// # Ok::<(), keyward::Error>(())
+    /// ```
+    #[must_use]
+    pub const fn cause(&self) -> crate::quota::Cause {
+        use crate::quota::Cause;
+        match (&self.measure, &self.shape) {
+            (Measure::Slots, _) => Cause::Slots,
+            (_, Shape::Lifetime | Shape::Credits(..)) => Cause::Quota,
+            (Measure::Usd, _) => Cause::Budget,
+            _ => Cause::Rate,
+        }
     }
 
     /// Its schedule, in one canonical text, by which a store tells whether it has changed. An amount is no part of it.
@@ -241,7 +269,7 @@ impl Compiled {
     /// The rule by which a store counts it at this instant, under the number, the generation and the anchor that the store
     /// gave it. It holds until [`Kernel::holds_until`], a balance's until the next day of its zone.
     #[must_use]
-    pub fn rule(&self, meter: MeterId, generation: u32, seen: Timestamp, own: &Own, now: Timestamp) -> Rule {
+    pub fn rule(&self, meter: MeterId, generation: u32, seen: Timestamp, own: &super::Own, now: Timestamp) -> Rule {
         let kernel = match self.shape {
             Shape::Grid(length) => tumble(Grid { length }, now),
             Shape::Anchored(length, anchor) => {

@@ -245,13 +245,14 @@ impl Plan {
 
     /// The rows of what was taken, in their order.
     #[inline]
-    pub(crate) fn rows_of_take(&self, now: Timestamp, done: &Done, mut append: impl FnMut(Row)) {
+    pub(crate) fn rows_of_take(&self, now: Timestamp, picked: &[u8], done: &Done, mut append: impl FnMut(Row)) {
         for (account, entry) in &done.charged {
             let Some(place) = self.accounts.get(usize::from(*account)) else { continue };
             append(meter_row(now, self.op.as_ref(), &place.subject, entry, entry.amount, (Kind::Charge, 0)));
         }
         if done.spent || done.held.is_empty() {
-            self.usage_row(now, self.op.as_ref(), Kind::Charge, None, append);
+            let row = |context| self.usage_row(now, self.op.as_ref(), Kind::Charge, context, append);
+            if self.picks.is_empty() { row(self.context.as_ref()) } else { row(self.context_with(picked).as_ref()) }
         }
     }
 
@@ -282,7 +283,7 @@ impl Plan {
             }
         }
         if matches!(said, Said::Settled(_)) {
-            self.usage_row(now, self.hold.as_ref(), Kind::Settle, known, append);
+            self.usage_row(now, self.hold.as_ref(), Kind::Settle, self.context.as_ref().or(known), append);
         }
     }
 
@@ -292,11 +293,11 @@ impl Plan {
         now: Timestamp,
         op: Option<&OpId>,
         kind: Kind,
-        known: Option<&Arc<Context>>,
+        context: Option<&Arc<Context>>,
         mut append: impl FnMut(Row),
     ) {
         let Some(used) = &self.used else { return };
-        let (context, usage) = (self.context.as_ref().or(known).cloned(), used.usage.clone());
+        let (context, usage) = (context.cloned(), used.usage.clone());
         let row = UsageRow { kind, context, usage, instead_of: None, outcome: used.outcome };
         append(Row { at: now, op: op.cloned(), entry: RowEntry::Usage(row) });
     }

@@ -145,7 +145,7 @@ impl MemoryStore {
         drop(ops);
         if plan.has_rows(&done) {
             let mut ledger = self.ledger.lock();
-            plan.rows_of_take(now, &done, |row| ledger.append(row));
+            plan.rows_of_take(now, &grant.picked, &done, |row| ledger.append(row));
         }
         if grant.expires.is_some() {
             for (number, shard) in locked.numbers.iter().zip(&locked.guards) {

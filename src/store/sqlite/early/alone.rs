@@ -6,10 +6,10 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use super::desk::{Desk, Held, Known};
-use crate::account::{Account, Context, Counter, Entry, Meter, MeterId, Part, Rate};
+use crate::account::{Account, Audit, Context, Counter, Entry, Meter, MeterId, Part, Rate};
 use crate::id::{OpId, Subject};
-use crate::plan::{Alone, Grant, Held as Taken, Meters, Plan, Verdict, settle_alone};
-use crate::time::{Length, Timestamp};
+use crate::plan::{Done, Grant, Meters, Plain, Plan, Said, Verdict, end_plainly};
+use crate::time::{Length, Timestamp, When};
 use std::sync::Arc;
 
 /// The only part of an operation, which is open.
@@ -38,14 +38,15 @@ impl Brief {
             end: None,
             entries: entries.iter().copied().collect(),
             context: context.clone(),
+            amended: 0,
         };
         Held { part, life: *life, horizon: *horizon, changed: *changed, written: *written }
     }
 }
 
-/// The meters of an account, and what they have counted now.
+/// The meters of an account, which is the plan's only one, and what they have counted now.
 struct Look<'a> {
-    meters: &'a [Meter],
+    account: &'a Account,
     news: SmallVec<[(usize, New); 4]>,
 }
 
@@ -54,18 +55,23 @@ enum New {
     Meter(Meter),
 }
 
-impl Look<'_> {
+impl<'a> Look<'a> {
+    fn at(account: &'a Account) -> Self {
+        Self { account, news: SmallVec::new() }
+    }
+
     /// A meter that has not been changed yet.
-    fn find(&self, id: MeterId) -> Option<(usize, &Meter)> {
-        let found = self.meters.iter().enumerate().find(|(_, meter)| meter.id == id)?;
+    fn find(&self, account: u16, id: MeterId) -> Option<(usize, &Meter)> {
+        let mut meters = self.account.meters.iter().enumerate().filter(|_| account == 0);
+        let found = meters.find(|(_, meter)| meter.id == id)?;
         if self.news.iter().any(|(place, _)| *place == found.0) { None } else { Some(found) }
     }
 }
 
 impl Meters for Look<'_> {
     #[inline]
-    fn rate<R>(&mut self, id: MeterId, change: impl FnOnce(&mut Rate) -> Option<R>) -> Option<R> {
-        let (place, meter) = self.find(id)?;
+    fn rate<R>(&mut self, account: u16, id: MeterId, change: impl FnOnce(&mut Rate) -> Option<R>) -> Option<R> {
+        let (place, meter) = self.find(account, id)?;
         let (length, burst, state, held) = match &meter.counter {
             Counter::Sliding { length, state, held } => (*length, None, *state, *held),
             Counter::Leak { length, burst, state, held } => (*length, Some(*burst), *state, *held),
@@ -78,12 +84,29 @@ impl Meters for Look<'_> {
         Some(done)
     }
 
-    fn with<R>(&mut self, id: MeterId, change: impl FnOnce(&mut Meter) -> Option<R>) -> Option<R> {
-        let (place, meter) = self.find(id)?;
+    fn with<R>(&mut self, account: u16, id: MeterId, change: impl FnOnce(&mut Meter) -> Option<R>) -> Option<R> {
+        let (place, meter) = self.find(account, id)?;
         let mut meter = meter.clone();
         let done = change(&mut meter)?;
         self.news.push((place, New::Meter(meter)));
         Some(done)
+    }
+
+    fn expiries(&self, account: u16) -> Option<(Timestamp, Timestamp)> {
+        (account == 0).then(|| self.account.expiries())
+    }
+
+    /// A key that is given out goes the long way.
+    fn ready(&self, _: u16, _: Timestamp) -> Option<Result<(), When>> {
+        None
+    }
+
+    fn mark(&self) -> usize {
+        self.news.len()
+    }
+
+    fn back_to(&mut self, mark: usize) {
+        self.news.truncate(mark);
     }
 }
 
@@ -110,9 +133,13 @@ fn without_meters(account: &Account) -> Account {
 impl Desk {
     /// Decides the plan if it is as plain as that, and all that it names is here. Otherwise nothing is done.
     pub(super) fn hear_alone(&mut self, plan: &Plan, now: Timestamp, at: Instant) -> Option<Verdict> {
-        match plan.alone(now)? {
-            Alone::Take => self.take_alone(plan, now, at),
-            Alone::Settle(actual) => {
+        // What writes rows, or leaves an answer, goes the long way.
+        if plan.used.is_some() || plan.op.is_some() || !plan.picks.is_empty() || plan.accounts.len() != 1 {
+            return None;
+        }
+        match plan.plain(now)? {
+            Plain::Take => self.take_alone(plan, now, at),
+            Plain::Report(None | Some(0), said @ (Said::Settled(_) | Said::Released)) => {
                 let hold = plan.hold.as_ref().filter(|hold| hold.library().is_some())?;
                 let Some(Known::Alone(brief)) = self.ops.get(hold) else { return None };
                 let of_it = plan.accounts.first().is_some_and(|place| place.subject == brief.account);
@@ -125,8 +152,14 @@ impl Desk {
                     return None;
                 }
                 let (mut grant, mut open) = (Grant::default(), without_meters(&kept.account));
-                let mut look = Look { meters: &kept.account.meters, news: SmallVec::new() };
-                settle_alone(&brief.entries, actual, now, &mut open, &mut look, &mut grant)?;
+                let mut look = Look::at(&kept.account);
+                for entry in &brief.entries {
+                    if entry.audit == Audit::Rows {
+                        return None;
+                    }
+                    grant.effects.push(end_plainly(0, entry, said, now, &mut look)?);
+                }
+                open.closed();
                 let news = look.news;
                 put(&mut kept.account, &open, news);
                 let account = kept.change(&brief.account);
@@ -135,6 +168,7 @@ impl Desk {
                 self.was_changed(at);
                 Some(Verdict::Granted(grant))
             }
+            Plain::Report(..) => None,
         }
     }
 
@@ -149,12 +183,18 @@ impl Desk {
         if !plan.relaxed || kept.account.earliest <= now {
             return None;
         }
-        let (mut grant, mut held, mut open) = (Grant::default(), Taken::new(), without_meters(&kept.account));
-        let mut look = Look { meters: &kept.account.meters, news: SmallVec::new() };
-        if let Err(denial) = plan.take_alone(now, &mut open, &mut look, &mut grant, &mut held)? {
+        let (mut grant, mut done, mut open) = (Grant::default(), Done::default(), without_meters(&kept.account));
+        let mut look = Look::at(&kept.account);
+        if let Err(denial) = plan.take_plainly(now, &mut look, &mut grant, &mut done)? {
             return Some(Verdict::Denied(*denial));
         }
+        if plan.has_rows(&done) {
+            return None;
+        }
         let news = look.news;
+        if let Some(expires) = grant.expires {
+            open.opened(expires);
+        }
         put(&mut kept.account, &open, news);
         let (account, life) = (kept.change(subject), kept.life);
         self.changed_account(account);
@@ -165,7 +205,7 @@ impl Desk {
                 taken: now,
                 expires,
                 horizon: plan.horizon,
-                entries: held.iter().copied().collect(),
+                entries: done.held.iter().map(|(_, entry)| *entry).collect(),
                 context: plan.context.clone(),
                 changed: true,
                 written: false,

@@ -53,7 +53,7 @@ impl MemoryStore {
         look.put();
         if plan.has_rows(&done) {
             let mut ledger = self.ledger.lock();
-            plan.rows_of_take(now, &done, |row| ledger.append(row));
+            plan.rows_of_take(now, &grant.picked, &done, |row| ledger.append(row));
         }
         if grant.expires.is_some() {
             self.tell_due(number, &guard);
