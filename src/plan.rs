@@ -131,6 +131,8 @@ pub enum Report {
         /// From now on.
         life: Length,
     },
+    /// The operation will not be heard of again: its open parts end as if their time were over.
+    Expire,
     /// The operation has used this much so far, which is held at the least. Never refused.
     Raise {
         /// How much of each meter.

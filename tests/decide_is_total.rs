@@ -168,6 +168,7 @@ fn report() -> BoxedStrategy<Report> {
         2 => of(place()).prop_map(|account| Report::Release { account }),
         1 => length().prop_map(|life| Report::Extend { life }),
         2 => amounts().prop_map(|to| Report::Raise { to }),
+        1 => Just(Report::Expire),
         2 => amounts().prop_map(|more| Report::Record { more }),
         2 => (place(), rule(), change).prop_map(|(account, rule, change)| Report::Balance { account, rule, change }),
         1 => (place(), meter_id()).prop_map(|(account, meter)| Report::Reset { account, meter }),

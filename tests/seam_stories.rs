@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 
 use common::*;
-use keyward::account::{Account, Context, Counter, How, Kind, MeterId, Row, RowEntry, UsageRow};
+use keyward::account::{Account, Audit, Context, Counter, How, Kind, MeterId, OnExpiry, Row, RowEntry, UsageRow};
 use keyward::plan::{
     Adopt, Alternative, Ask, BalanceChange, Claim, Denial, Effect, Firm, Grant, Kernel, Pick, Plan, Report, Rule,
     State, Take, Used, Verdict, decide,
@@ -640,6 +640,31 @@ mod found {
         world.is_proved(10_000);
         let rows = world.usage_rows();
         assert_eq!(rows.iter().map(|row| (row.kind, row.usage.tokens)).collect::<Vec<_>>(), [(Kind::Expire, Some(2))]);
+    }
+
+    /// A caller went away without a word. Its slot stayed taken and its money held for fifteen minutes, and a late bill was
+    /// charged on top of the estimate.
+    #[test]
+    fn a_call_that_is_given_up_ends_at_once_as_if_its_time_were_over() {
+        let world = World::default();
+        let slots = Rule { on_expiry: OnExpiry::Release, audit: Audit::None, ..budget(2, 1, ALWAYS) };
+        let acquire = |op: &str| {
+            let plan = Plan::new(at(0)).named(key("alice")).of(host(op));
+            let plan = plan.take(hold(0, budget(1, 100, ALWAYS), 10)).take(hold(0, slots, 1));
+            Plan { context: context(Usage::new().tokens(10)), ..plan }
+        };
+        world.grant(acquire("a"), 0);
+        world.deny(acquire("b"), 1);
+        let gone = world.grant(Plan::new(at(0)).of(host("a")).report(Report::Expire), 2);
+        assert!(matches!(gone.effects[..], [Effect::Booked { .. }, Effect::Booked { .. }]), "{gone:?}");
+        assert_eq!([spent(&world, "alice", 1), spent(&world, "alice", 2)], [10, 0]);
+        let again = world.grant(Plan::new(at(0)).of(host("a")).report(Report::Expire), 2);
+        assert_eq!(again.effects[..], [Effect::Already(How::Expired)]);
+        world.grant(acquire("b"), 3);
+        world.grant(Plan::new(at(0)).of(host("a")).report(settle(&[(1, 25), (2, 0)])), 4);
+        world.grant(Plan::new(at(0)).of(host("b")).report(settle(&[(1, 5), (2, 0)])), 4);
+        assert_eq!([spent(&world, "alice", 1), spent(&world, "alice", 2)], [30, 0]);
+        world.is_proved(10);
     }
 
     /// Which of eight keys a call went out with is known only once it is decided. A call that was not heard of again was

@@ -123,7 +123,7 @@ impl Desk<'_> {
         for at in 0..self.state.accounts.len() {
             let Some(loaded) = self.state.accounts.get_mut(at) else { break };
             for part in std::mem::take(&mut loaded.due.parts) {
-                self.expire(part)?;
+                self.expire(part, None)?;
             }
             if let Some(Loaded { account, due: Due { next: Some(next), .. }, .. }) = self.state.accounts.get_mut(at) {
                 if account.open > 0 {
@@ -134,20 +134,24 @@ impl Desk<'_> {
         for at in 0..self.state.parts.len() {
             let expired = |part: &&Part| part.is_open() && part.expires <= self.now;
             if let Some(part) = self.state.parts.get(at).filter(expired) {
-                self.expire(part.clone())?;
+                self.expire(part.clone(), None)?;
             }
         }
         Ok(())
     }
 
     /// Ends a part that has expired, as of the instant at which it did.
-    fn expire(&mut self, mut part: Part) -> Result<(), Stop> {
+    pub(super) fn expire(&mut self, mut part: Part, mut effects: Option<&mut Effects>) -> Result<(), Stop> {
         let at = part.expires;
         let mut charged = false;
         for entry in &mut part.entries {
-            let actual = if entry.on_expiry == OnExpiry::Charge { entry.amount } else { Amount::ZERO };
-            charged |= entry.on_expiry == OnExpiry::Charge;
-            self.end_entry(&part.op, &part.account, part.sequence, entry, actual, (Kind::Expire, at))?;
+            let (held, is_charged) = (entry.amount, entry.on_expiry == OnExpiry::Charge);
+            let actual = if is_charged { held } else { Amount::ZERO };
+            charged |= is_charged;
+            let landed = self.end_entry(&part.op, &part.account, part.sequence, entry, actual, (Kind::Expire, at))?;
+            if let Some(effects) = &mut effects {
+                effects.push(self.booked(&part.account, entry.meter, held, actual, landed));
+            }
         }
         part.end = Some((How::Expired, at));
         if charged {
@@ -278,8 +282,9 @@ impl Desk<'_> {
         let plan = self.plan;
         let Some(used) = &plan.used else { return };
         let told = |report: &Report| matches!(report, Report::Settle { .. } | Report::Record { .. });
-        let of_a_hold =
-            |report: &Report| matches!(report, Report::Release { .. } | Report::Extend { .. } | Report::Raise { .. });
+        let of_a_hold = |report: &Report| {
+            matches!(report, Report::Release { .. } | Report::Extend { .. } | Report::Raise { .. } | Report::Expire)
+        };
         let picked =
             plan.picks.iter().zip(&grant.picked).filter_map(|(pick, at)| pick.alternatives.get(usize::from(*at)));
         let mut takes = plan.takes.iter().chain(picked.flat_map(|alternative| &alternative.takes));

@@ -26,6 +26,7 @@ impl Desk<'_> {
                 Report::Settle { account, actual } => self.settle(*account, actual, &mut effects)?,
                 Report::Release { account } => self.release(*account, &mut effects)?,
                 Report::Extend { life } => self.extend(*life, &mut effects)?,
+                Report::Expire => self.expire_early(&mut effects)?,
                 Report::Raise { to } => self.raise(to, &mut effects)?,
                 Report::Record { more } => self.record(more, &mut effects)?,
                 Report::Balance { account, rule, change } => effects.push(self.balance(*account, rule, *change)?),
@@ -177,6 +178,24 @@ impl Desk<'_> {
             account.account.latest = account.account.latest.max(part.expires);
             account.changed = true;
             self.save_part(part);
+        }
+        Ok(())
+    }
+
+    fn expire_early(&mut self, effects: &mut Effects) -> Result<(), Stop> {
+        let places = self.parts_of(None)?;
+        if places.is_empty() {
+            effects.push(Effect::Unknown);
+        }
+        for place in places {
+            let Some(mut part) = self.state.parts.get(place).cloned() else { continue };
+            match part.end {
+                Some((how, _)) => effects.push(Effect::Already(how)),
+                None => {
+                    part.expires = part.expires.min(self.now);
+                    self.expire(part, Some(effects))?;
+                }
+            }
         }
         Ok(())
     }

@@ -103,6 +103,7 @@ fn report(accounts: u16, now: i64) -> impl Strategy<Value = Report> {
         2 => some.prop_map(|account| Report::Release { account }),
         2 => (1_i64..90).prop_map(|life| Report::Extend { life: seconds(life) }),
         1 => by_meter().prop_map(|to| Report::Raise { to: to.into() }),
+        1 => Just(Report::Expire),
         1 => by_meter().prop_map(|more| Report::Record { more: more.into() }),
         1 => balance,
         1 => (0..accounts, 1_u32..8).prop_map(|(account, meter)| Report::Reset { account, meter: MeterId(meter) }),

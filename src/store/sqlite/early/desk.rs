@@ -415,7 +415,7 @@ fn may_be_early(report: &Report, here: bool) -> bool {
     match report {
         Report::Adopt { .. } | Report::Forget { .. } => false,
         Report::Settle { .. } | Report::Release { .. } | Report::Extend { .. } => here,
-        Report::Raise { .. } | Report::Record { .. } => here,
+        Report::Expire | Report::Raise { .. } | Report::Record { .. } => here,
         Report::Balance { .. } | Report::Reset { .. } | Report::Claim { .. } => true,
         Report::Health { .. } | Report::Note { .. } => true,
     }
