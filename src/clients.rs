@@ -1,4 +1,4 @@
-//! Client keys: issued once, found by their fingerprint, changed and removed by their id.
+//! Client keys: made once, found by their fingerprint, changed and removed by their id.
 //!
 //! The host keeps the records, through the small trait [`Clients`]; [`MemoryClients`] keeps them in memory. What a key has
 //! spent is not in its record but in its accounts, so that no edit of the one can roll back the other.
@@ -10,7 +10,7 @@
 //!
 //! let (kept, now) = (MemoryClients::new(), Timestamp::EPOCH);
 //! let patch = KeyPatch { models: Some(vec!["small".into()]), ..KeyPatch::default() };
-//! let (key, secret) = clients::issue(&kept, Some("alice".parse()?), "kw", &patch)?;      // shown once
+//! let (key, secret) = clients::create(&kept, Some("alice".parse()?), "kw", &patch)?;      // shown once
 //!
 //! let met = clients::verify(&kept, &secret, &Caller::new().model("small"), now)?;
 //! assert_eq!((met.gate, met.key.map(|key| key.id.clone())), (Gate::Open, Some(key.id)));
@@ -112,11 +112,11 @@ pub fn verify(
     Ok(Met { key, gate })
 }
 
-/// Issues a key: its record, and the secret, which is kept nowhere. Without an id, it gets one of its own.
+/// Makes a key: its record, and the secret, which is kept nowhere. Without an id, it gets one of its own.
 ///
 /// # Errors
 /// A prefix or a patch that is wrong; an id that is taken; records that could not be written.
-pub fn issue(
+pub fn create(
     clients: &(impl Clients + ?Sized),
     id: Option<KeyId>,
     prefix: &str,

@@ -1,4 +1,4 @@
-//! Client keys: issued once, found by fingerprint, changed without losing a change, and removed with all that is theirs.
+//! Client keys: made once, found by fingerprint, changed without losing a change, and removed with all that is theirs.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod host;
@@ -27,9 +27,9 @@ fn named(name: &str) -> KeyPatch {
 }
 
 #[test]
-fn a_key_is_issued_once_and_only_its_fingerprint_and_mask_are_kept() {
+fn a_key_is_shown_once_and_only_its_fingerprint_and_mask_are_kept() {
     let kept = MemoryClients::new();
-    let (key, secret) = clients::issue(&kept, Some(id("alice")), "kw", &named("Alice")).unwrap();
+    let (key, secret) = clients::create(&kept, Some(id("alice")), "kw", &named("Alice")).unwrap();
     assert_eq!((key.fingerprint, key.revision, key.enabled), (Fingerprint::of(&secret), 1, true));
     let random = secret.expose().strip_prefix("kw_").unwrap();
     assert!(random.len() * 5 >= 160);
@@ -37,15 +37,15 @@ fn a_key_is_issued_once_and_only_its_fingerprint_and_mask_are_kept() {
     assert!(!shown.contains(random) && !shown.contains(&random[4..12]), "{shown}");
     assert!(shown.contains(key.masked.as_str()));
     assert!(key.masked.as_str().chars().count() - 1 <= secret.expose().len() / 4);
-    let (other, _) = clients::issue(&kept, None, "kw", &KeyPatch::default()).unwrap();
+    let (other, _) = clients::create(&kept, None, "kw", &KeyPatch::default()).unwrap();
     assert!(other.id.as_str().starts_with("fp-"));
 }
 
 #[test]
 fn a_secret_is_found_by_its_fingerprint_and_no_other_is() {
     let kept = MemoryClients::new();
-    let (_, alice) = clients::issue(&kept, Some(id("alice")), "kw", &named("")).unwrap();
-    let (_, bob) = clients::issue(&kept, Some(id("bob")), "kw", &named("")).unwrap();
+    let (_, alice) = clients::create(&kept, Some(id("alice")), "kw", &named("")).unwrap();
+    let (_, bob) = clients::create(&kept, Some(id("bob")), "kw", &named("")).unwrap();
     for (secret, name) in [(&alice, "alice"), (&bob, "bob")] {
         let met = clients::verify(&kept, secret, &Caller::new(), at(0)).unwrap();
         assert_eq!((met.key.unwrap().id.clone(), met.gate), (id(name), Gate::Open));
@@ -62,7 +62,7 @@ fn an_id_or_a_secret_that_is_taken_is_refused_and_nothing_changed() {
     let kept = MemoryClients::new();
     let secret = Secret::new("kw_0123456789abcdefghjkmnpqrstvwxyz");
     clients::import(&kept, Some(id("alice")), &secret, &named("first")).unwrap();
-    let error = clients::issue(&kept, Some(id("alice")), "kw", &named("second")).unwrap_err();
+    let error = clients::create(&kept, Some(id("alice")), "kw", &named("second")).unwrap_err();
     assert_eq!((error.field(), error.value()), (Some("key.id"), Some("alice")));
     let error = clients::import(&kept, Some(id("bob")), &secret, &named("second")).unwrap_err();
     assert_eq!((error.field(), error.value()), (Some("key.secret"), Some("kw_0…wxyz")));
@@ -74,7 +74,7 @@ fn an_id_or_a_secret_that_is_taken_is_refused_and_nothing_changed() {
 fn a_new_secret_keeps_the_id_and_its_history() {
     let kept = MemoryClients::new();
     let host = Host::new(MemoryStore::new(), [Limit::usd(Usd::dollars(1)).lifetime().by("key")], 0);
-    let (_, old) = clients::issue(&kept, Some(id("alice")), "kw", &named("Alice")).unwrap();
+    let (_, old) = clients::create(&kept, Some(id("alice")), "kw", &named("Alice")).unwrap();
     host.call("a", &[("key", "alice")], &Usage::new().usd(Usd::cents(40)), 1);
     let (key, new) = clients::rotate(&kept, &id("alice"), "kw").unwrap();
     assert_eq!((key.name.as_str(), key.revision), ("Alice", 2));
@@ -89,7 +89,7 @@ fn a_new_secret_keeps_the_id_and_its_history() {
 fn a_key_that_is_renamed_keeps_its_budget() {
     let kept = MemoryClients::new();
     let host = Host::new(MemoryStore::new(), [Limit::requests(1).lifetime().by("key")], 0);
-    clients::issue(&kept, Some(id("alice")), "kw", &named("Alice")).unwrap();
+    clients::create(&kept, Some(id("alice")), "kw", &named("Alice")).unwrap();
     host.call("a", &[("key", "alice")], &Usage::new(), 1);
     let key = clients::change(&kept, &id("alice"), &named("Alicia")).unwrap();
     assert_eq!(key.name, "Alicia");
@@ -100,7 +100,7 @@ fn a_key_that_is_renamed_keeps_its_budget() {
 #[test]
 fn changes_at_the_same_time_undo_nothing() {
     let kept = MemoryClients::new();
-    clients::issue(&kept, Some(id("alice")), "kw", &named("")).unwrap();
+    clients::create(&kept, Some(id("alice")), "kw", &named("")).unwrap();
     std::thread::scope(|scope| {
         for n in 0..4 {
             let kept = &kept;
@@ -123,11 +123,11 @@ fn changes_at_the_same_time_undo_nothing() {
 #[test]
 fn a_wrong_patch_changes_nothing() {
     let kept = MemoryClients::new();
-    let (before, _) = clients::issue(&kept, Some(id("alice")), "kw", &named("Alice")).unwrap();
+    let (before, _) = clients::create(&kept, Some(id("alice")), "kw", &named("Alice")).unwrap();
     let patch = KeyPatch { allow: Some(vec!["10.0.0.0/99".to_owned()]), ..named("Bob") };
     assert_eq!(clients::change(&kept, &id("alice"), &patch).unwrap_err().field(), Some("key.allow[0]"));
     assert_eq!(*kept.by_id(&id("alice")).unwrap().unwrap(), before);
-    assert_eq!(clients::issue(&kept, Some(id("bob")), "kw", &patch).unwrap_err().field(), Some("key.allow[0]"));
+    assert_eq!(clients::create(&kept, Some(id("bob")), "kw", &patch).unwrap_err().field(), Some("key.allow[0]"));
     assert!(kept.by_id(&id("bob")).unwrap().is_none());
     let limits = BTreeMap::from([(" per day".parse().unwrap(), Some(Own::default()))]);
     let patch = KeyPatch { limits: Some(limits), ..KeyPatch::default() };
@@ -140,7 +140,7 @@ fn a_wrong_patch_changes_nothing() {
 #[test]
 fn a_mask_that_comes_back_as_a_secret_is_refused_by_its_field() {
     let kept = MemoryClients::new();
-    let (key, secret) = clients::issue(&kept, Some(id("alice")), "kw", &named("")).unwrap();
+    let (key, secret) = clients::create(&kept, Some(id("alice")), "kw", &named("")).unwrap();
     let error = secret_in("keys[0].secret", key.masked.as_str()).unwrap_err();
     assert_eq!(error.field(), Some("keys[0].secret"));
     assert_eq!(secret_in("keys[0].secret", secret.expose()).unwrap(), secret);
@@ -152,7 +152,7 @@ fn what_is_given_back_reactivates_only_what_it_concerns() {
     let kept = MemoryClients::new();
     let limit = Limit::requests(1).lifetime().by("key").named("calls");
     let host = Host::new(MemoryStore::new(), [limit], 0);
-    let (_, secret) = clients::issue(&kept, Some(id("alice")), "kw", &named("")).unwrap();
+    let (_, secret) = clients::create(&kept, Some(id("alice")), "kw", &named("")).unwrap();
     let change = |patch: KeyPatch| clients::change(&kept, &id("alice"), &patch).unwrap();
     host.call("a", &[("key", "alice")], &Usage::new(), 1);
     change(KeyPatch { enabled: Some(false), expires: Some(Some(at(5))), ..KeyPatch::default() });
@@ -183,7 +183,7 @@ fn a_key_that_is_removed_takes_its_rules_and_accounts_along() {
         ]
     };
     let host = Host::new(MemoryStore::new(), limits(), 0);
-    let (_, secret) = clients::issue(&kept, Some(id("alice")), "kw", &named("")).unwrap();
+    let (_, secret) = clients::create(&kept, Some(id("alice")), "kw", &named("")).unwrap();
     for (n, key) in (0..300).map(|n| (n, if n % 3 == 0 { "alice".to_owned() } else { format!("k{n}") })) {
         let model = format!("m{}", n % 30);
         let call = [("key", key.as_str()), ("model", model.as_str()), ("team", "alice")];
@@ -206,7 +206,7 @@ fn a_key_that_is_removed_takes_its_rules_and_accounts_along() {
 fn they_are_listed_by_page_in_the_order_of_their_ids() {
     let kept = MemoryClients::new();
     for n in (0..10).rev() {
-        clients::issue(&kept, Some(id(&format!("k{n}"))), "kw", &named("")).unwrap();
+        clients::create(&kept, Some(id(&format!("k{n}"))), "kw", &named("")).unwrap();
     }
     let (mut found, mut after) = (Vec::new(), None);
     loop {
@@ -221,7 +221,7 @@ fn they_are_listed_by_page_in_the_order_of_their_ids() {
 #[test]
 fn a_record_is_saved_only_over_the_one_that_was_read() {
     let kept = MemoryClients::new();
-    let (key, _) = clients::issue(&kept, Some(id("alice")), "kw", &named("")).unwrap();
+    let (key, _) = clients::create(&kept, Some(id("alice")), "kw", &named("")).unwrap();
     assert_eq!(kept.put(key.clone(), None).unwrap(), Put::Changed);
     assert_eq!(kept.put(key.clone(), Some(7)).unwrap(), Put::Changed);
     assert_eq!(kept.put(key.clone(), Some(1)).unwrap(), Put::Saved);
@@ -255,6 +255,6 @@ impl Clients for Down {
 fn records_that_cannot_be_read_let_nobody_in() {
     let error = clients::verify(&Down, &Secret::new("kw_1"), &Caller::new(), at(0)).unwrap_err();
     assert!(error.is_unavailable());
-    assert!(clients::issue(&Down, None, "kw", &named("")).unwrap_err().is_store());
+    assert!(clients::create(&Down, None, "kw", &named("")).unwrap_err().is_store());
     assert!(clients::change(&Down, &id("alice"), &named("")).unwrap_err().is_store());
 }

@@ -110,15 +110,15 @@ fn the_row_of_a_key_says_who_it_is_what_it_spent_and_where_its_budget_stands() {
         limits: Some(limits),
         ..KeyPatch::default()
     };
-    let (issued, _) = clients::issue(&kept, key("alice"), "kw", &patch).unwrap();
-    clients::issue(&kept, key("bob"), "kw", &KeyPatch::default()).unwrap();
+    let (made, _) = clients::create(&kept, key("alice"), "kw", &patch).unwrap();
+    clients::create(&kept, key("bob"), "kw", &KeyPatch::default()).unwrap();
     host.call("a", &[("key", "alice")], &Usage::new().tokens(70).usd(Usd::cents(25)), 1);
 
     let found = activity(&host.store, &all(), Zone::UTC, at(2)).unwrap();
     let rows = client_rows(&kept, &host.store, &found, ("key", Some(host.term(0))), (None, 10), at(2)).unwrap();
     let [alice, bob] = rows.as_slice() else { panic!("{rows:?}") };
     assert_eq!((alice.id.as_str(), alice.name.as_str(), alice.expires), ("alice", "Alice", Some(at(99))));
-    assert_eq!((&alice.masked, alice.activity.total.tokens), (&issued.masked, 70));
+    assert_eq!((&alice.masked, alice.activity.total.tokens), (&made.masked, 70));
     assert_eq!(alice.activity.total.usd, i128::from(Usd::cents(25).as_nanos()));
     assert_eq!(alice.budget.as_ref().unwrap().status.used_ppm, 250_000, "by its own amount");
     assert_eq!((bob.activity, bob.budget.as_ref().unwrap().status.used_ppm), (Activity::default(), 0));
