@@ -1,8 +1,8 @@
 //! A process that is killed loses no more of what it answered early than the bound allows, and leaves a file that proves
 //! itself.
 //!
-//! Each round starts this test program again as a child that spends relaxed, and a little durably, and says what was answered and
-//! when; then it is killed, and what is there is compared. `KEYWARD_SOAK=1` makes it 3,000 rounds.
+//! Each round starts this test program again as a child that spends relaxed, and a little durably, and says what was
+//! answered and when; then it is killed, and what is there is compared. `KEYWARD_SOAK=1` makes it 3,000 rounds.
 #![cfg(all(feature = "sqlite", unix))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 

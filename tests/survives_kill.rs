@@ -2,7 +2,8 @@
 //!
 //! Each round starts this test program again as a child that spends on several threads and says each thing that was
 //! acknowledged, kills it, and compares. In a fifth of the rounds the child kills itself after a commit and before it
-//! has said so; the same operation then gets its answer. `KEYWARD_SOAK=1` makes it 20,000 rounds, and a larger number that many.
+//! has said so; the same operation then gets its answer. `KEYWARD_SOAK=1` makes it 20,000 rounds, and a larger number
+//! that many.
 #![cfg(all(feature = "sqlite", unix))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 

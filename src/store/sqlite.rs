@@ -40,14 +40,16 @@
 //! of the accounts that it touches, in its own transaction. So limits are exact, whichever way they are asked.
 //!
 //! A process that is killed loses what it had not written, at most what it answered within that time: calls are
-//! forgotten then, never counted twice, and what is in the file proves itself. A store that is dropped writes everything. An operation
-//! of the library's that began and ended in between leaves its counts and rows, and no trace of itself.
+//! forgotten then, never counted twice, and what is in the file proves itself. A store that is dropped writes
+//! everything. An operation of the library's that began and ended in between leaves its counts and rows, and no trace of
+//! itself.
 //!
-//! All of this store's methods see what is in memory, since it is written before they read. Other processes see the file.
-//! One process at a time has a lease for it, which is taken by the first relaxed plan, and given up a second after the last. Others
-//! that want to write meanwhile ask for it, wait until its owner has written everything, and are served durably; so is the
-//! first one then, for a second. An owner that was killed, or stopped, is waited for until two seconds have passed since
-//! it was last heard of; what it still has in memory when it wakes up is lost.
+//! All of this store's methods see what is in memory, since it is written before they read. Other processes see the
+//! file. One process at a time has a lease for it, which is taken by the first relaxed plan, and given up a second after
+//! the last. Others that want to write meanwhile ask for it, wait until its owner has written everything, and are served
+//! durably; so is the first one then, for a second. An owner that was killed, or stopped, is waited for until two seconds
+//! have passed since it was last heard of. What such a one still has in memory when it wakes up is lost, as is what an
+//! owner has whose lease seems to be over because the machine's clock was set forward.
 //!
 //! ```
 //! use keyward::store::SqliteOptions;

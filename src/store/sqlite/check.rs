@@ -39,7 +39,9 @@ impl SqliteStore {
 }
 
 fn read_all(db: &Connection, sql: &Sql) -> Result<(), StoreError> {
-    Tables::new(db, sql).counters()?;
+    let mut tables = Tables::new(db, sql);
+    tables.counters()?;
+    tables.lease()?;
     each(db, &sql.all("subject, body", "accounts"), |record| read_named_account(record).map(|_| ()))?;
     read_parts(&mut db.prepare_cached(&sql.all(PART, "parts")).map_err(trouble)?, [])?;
     each(db, &sql.all("until, body, op", "answers"), |record| {
