@@ -9,7 +9,7 @@ mod model;
 
 use std::sync::Arc;
 
-use common::{Tables, amounts, charge, denied, granted, hold, host, key, micros, settle, units};
+use common::{TableStore, amounts, charge, denied, granted, hold, host, key, micros, settle, units};
 use keyward::account::{Audit, Context, Counter, How, MeterId, OnExpiry, RowEntry};
 use keyward::plan::{
     Ask, BalanceChange, Claim, Denial, Effect, Grant, Kernel, Plan, Report, Rule, Take, Used, Verdict,
@@ -109,7 +109,7 @@ struct Ran {
 }
 
 struct World {
-    store: Tables,
+    store: TableStore,
     model: Model,
     now: i64,
     ops: Vec<Ran>,
@@ -321,7 +321,7 @@ impl World {
         let exact = exact && !ran.asks.iter().any(behind);
         if let (When::At(at), true) = (denial.when, exact) {
             for (now, passes) in [(at.as_micros() - 1, false), (at.as_micros(), true)] {
-                let verdict = self.store.clone().apply(&self.take_plan(99_999, ran, now), micros(now)).unwrap();
+                let verdict = self.store.copy().apply(&self.take_plan(99_999, ran, now), micros(now)).unwrap();
                 assert_eq!(matches!(verdict, Verdict::Granted(_)), passes, "at {now}: {verdict:?} after {denial:?}");
             }
         }
@@ -540,7 +540,7 @@ impl World {
                 assert_eq!(self.store.sweep(self.at(), usize::MAX).unwrap(), due);
             }
             Step::Compact => {
-                let usage = |store: &Tables| usage_rows(store);
+                let usage = |store: &TableStore| usage_rows(store);
                 let before = usage(&self.store);
                 self.store.compact(micros(self.now - 100 * S)).unwrap();
                 self.model.usage_rows -= before - usage(&self.store);
@@ -576,7 +576,7 @@ impl World {
         }
         for part in &self.model.parts {
             let subject = account(part.account);
-            let kept = self.store.kept().parts.get(&(id(part.op), subject, 0)).cloned().unwrap();
+            let kept = self.store.lock().parts.get(&(id(part.op), subject, 0)).cloned().unwrap();
             assert_eq!(kept.end.map(|(how, _)| how), part.end.map(how));
             assert!(kept.end.is_some() || kept.expires == micros(part.expires));
             let booked: Vec<i64> = part.uses.iter().map(|one| self.model.uses[*one].n).collect();
@@ -586,7 +586,7 @@ impl World {
     }
 
     fn is_proved(&self) {
-        let found = verify(&self.store.clone(), self.at()).unwrap();
+        let found = verify(&self.store.copy(), self.at()).unwrap();
         let unlimited = |meter: MeterId| self.model.meters[meter.0 as usize - 1].units.is_none();
         let real = found.iter().filter(|it| it.what != "the balance" || !it.meter.is_some_and(unlimited));
         assert_eq!(real.collect::<Vec<_>>(), Vec::<&keyward::store::Mismatch>::new());
@@ -603,19 +603,19 @@ fn meters(of: &[(usize, i64)]) -> Vec<(u32, i64)> {
     of.iter().map(|(limit, n)| (*limit as u32 + 1, *n)).collect()
 }
 
-fn usage_rows(store: &Tables) -> usize {
+fn usage_rows(store: &TableStore) -> usize {
     let rows = store.rows(&Filter::default(), 0, usize::MAX).unwrap();
     rows.iter().filter(|(_, row)| matches!(row.entry, keyward::account::RowEntry::Usage(_))).count()
 }
 
 fn run(limits: Vec<Limit>, steps: &[Step]) {
     let model = Model::new(limits);
-    let mut world = World { store: Tables::default(), model, now: START, ops: Vec::new(), bits: 0 };
+    let mut world = World { store: TableStore::default(), model, now: START, ops: Vec::new(), bits: 0 };
     let mut written = 0;
     for (n, step) in steps.iter().enumerate() {
         world.step(step);
         world.agrees();
-        let now = world.store.kept().written;
+        let now = world.store.lock().last_row;
         assert!(now >= written, "the ledger only grows");
         written = now;
         if n % 10 == 9 || n + 1 == steps.len() {

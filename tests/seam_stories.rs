@@ -30,7 +30,7 @@ fn plan() -> Plan {
 /// What a test does, second by second.
 #[derive(Default)]
 struct World {
-    store: Tables,
+    store: TableStore,
 }
 
 impl World {
@@ -614,7 +614,7 @@ mod found {
         let denial = world.deny(over(), 1);
         assert!(matches!(denial.effects[..], [Effect::Booked { .. }]));
         assert_eq!((denial.picks.len(), denial.when), (1, When::Never));
-        assert!(world.store.kept().answers.is_empty());
+        assert!(world.store.lock().answers.is_empty());
         assert!(matches!(world.deny(over(), 2).effects[..], [Effect::Already(How::Released)]));
         assert_eq!(world.count(1, 2), (0, 10), "the client's hold stays");
         assert_eq!(world.store.account(&key("k1")).unwrap().unwrap().open, 0);

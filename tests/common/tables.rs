@@ -65,6 +65,29 @@ impl Tables {
         }));
     }
 
+    /// The same tables once more, between two plans.
+    fn copy(&self) -> Self {
+        let Self { accounts, parts, open, answers, limits, rows, totals, last_row, counters, undo: _ } = self;
+        Self {
+            accounts: accounts.clone(),
+            parts: parts.clone(),
+            open: open.clone(),
+            answers: answers.clone(),
+            limits: limits.clone(),
+            rows: rows.clone(),
+            totals: totals.clone(),
+            last_row: *last_row,
+            counters: *counters,
+            undo: Vec::new(),
+        }
+    }
+
+    /// Forgets what a store need not remember of the library's own ids: answers, and what has ended.
+    pub fn forget_what_permits_know(&mut self) {
+        self.parts.retain(|(op, ..), part| part.is_open() || op.began().is_none());
+        self.answers.retain(|op, _| op.began().is_none());
+    }
+
     /// Parts of an account that have expired, for a sweep.
     pub fn first_due(&self, now: Timestamp) -> Option<Subject> {
         self.open.iter().find(|(_, expires, ..)| *expires <= now).map(|(subject, ..)| subject.clone())
@@ -193,6 +216,11 @@ pub struct TableStore(Arc<Mutex<Tables>>);
 impl TableStore {
     pub fn lock(&self) -> MutexGuard<'_, Tables> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A store of its own with the same in it.
+    pub fn copy(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.lock().copy())))
     }
 
     /// Carries it out, or leaves nothing of it.

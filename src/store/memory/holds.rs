@@ -26,7 +26,7 @@ const NOTES: usize = 32;
 const SPARE: usize = 64;
 
 /// Open parts. See the [module](self).
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Holds {
     pages: Vec<Vec<Option<Held>>>,
     free: Vec<u32>,
@@ -108,19 +108,6 @@ impl Held {
     fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
         let flags = (0_u32..32).step_by(2).map(|by| self.flags >> by);
         self.few.iter().zip(flags).map(|(small, flags)| small.entry(flags))
-    }
-}
-
-impl Default for Holds {
-    fn default() -> Self {
-        Self {
-            pages: Vec::new(),
-            free: Vec::new(),
-            count: 0,
-            notes: BinaryHeap::new(),
-            spare: Vec::new(),
-            many: HashMap::new(),
-        }
     }
 }
 
