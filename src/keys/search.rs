@@ -62,6 +62,11 @@ pub struct Facts<'a> {
 /// assert!(chosen.is_some());
 /// # Ok::<(), keyward::Error>(())
 /// ```
+///
+/// What a plan reports is booked by the first plan that is applied, also if that is denied, and is left out of the next;
+/// where the pool is exhausted before any was, it is applied without a pick. A replay of an operation that was carried out
+/// before is answered by the place that was picked then, among the keys that were proposed then: a driver whose operations
+/// are a host's own keeps which key that was, or finds it in the context of the operation's parts.
 #[derive(Debug)]
 #[must_use]
 pub struct Search<'a> {
