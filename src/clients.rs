@@ -75,6 +75,28 @@ pub trait Clients: Send + Sync {
     fn remove(&self, id: &KeyId) -> Result<bool, StoreError>;
 }
 
+impl<C: Clients + ?Sized> Clients for Arc<C> {
+    fn by_fingerprint(&self, of: &Fingerprint) -> Result<Option<Arc<ClientKey>>, StoreError> {
+        (**self).by_fingerprint(of)
+    }
+
+    fn by_id(&self, of: &KeyId) -> Result<Option<Arc<ClientKey>>, StoreError> {
+        (**self).by_id(of)
+    }
+
+    fn list(&self, after: Option<&KeyId>, most: usize) -> Result<Vec<Arc<ClientKey>>, StoreError> {
+        (**self).list(after, most)
+    }
+
+    fn put(&self, key: ClientKey, over: Option<u64>) -> Result<Put, StoreError> {
+        (**self).put(key, over)
+    }
+
+    fn remove(&self, id: &KeyId) -> Result<bool, StoreError> {
+        (**self).remove(id)
+    }
+}
+
 /// What became of a record that was to be saved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use]

@@ -1,6 +1,6 @@
 //! Limits as a store knows them: each with the number, the generation and the anchor that the store gave it.
 //!
-//! A [`Limit`](crate::Limit) that was compiled says what is counted. Before it can stand in a plan, a store must learn of
+//! A [`Limit`] that was compiled says what is counted. Before it can stand in a plan, a store must learn of
 //! it: the number that it gets there is its name in every account, so that an edited limit finds its count again, and
 //! the generation tells two schedules of it apart.
 //!

@@ -1,0 +1,107 @@
+//! A keeper as it is put together.
+
+use std::sync::Arc;
+
+use super::Keeper;
+use crate::budgets::Sink;
+use crate::clients::Clients;
+use crate::error::Error;
+use crate::keys::Pool;
+use crate::limit::Limit;
+use crate::plan::Adopt;
+use crate::price::Book;
+use crate::store::{MemoryStore, Store};
+use crate::system::SystemClock;
+use crate::time::Clock;
+
+/// A keeper as it is put together: limits, and whatever else there is. Made by [`Keeper::builder`](super::Keeper::builder).
+#[must_use]
+pub struct Builder<S = MemoryStore> {
+    pub(super) store: S,
+    pub(super) limits: Vec<Limit>,
+    pub(super) pools: Vec<Pool>,
+    pub(super) prices: Option<Book>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) clients: Option<Arc<dyn Clients>>,
+    pub(super) sink: Option<Arc<dyn Sink>>,
+    pub(super) how: Adopt,
+}
+
+impl Builder {
+    pub(super) fn new() -> Self {
+        Self {
+            store: MemoryStore::new(),
+            limits: Vec::new(),
+            pools: Vec::new(),
+            prices: None,
+            clock: Arc::new(SystemClock::new()),
+            clients: None,
+            sink: None,
+            how: Adopt::Start,
+        }
+    }
+}
+
+impl<S: Store> Builder<S> {
+    /// With one more limit.
+    pub fn limit(mut self, limit: Limit) -> Self {
+        self.limits.push(limit);
+        self
+    }
+
+    /// With more limits.
+    pub fn limits(mut self, limits: impl IntoIterator<Item = Limit>) -> Self {
+        self.limits.extend(limits);
+        self
+    }
+
+    /// With one more pool of upstream keys, and those that it falls back to.
+    pub fn pool(mut self, pool: Pool) -> Self {
+        self.pools.push(pool);
+        self
+    }
+
+    /// With prices, for calls that say which `model` they are for.
+    pub fn prices(mut self, prices: Book) -> Self {
+        self.prices = Some(prices);
+        self
+    }
+
+    /// Over this store, instead of one in memory.
+    pub fn store<T: Store>(self, store: T) -> Builder<T> {
+        let Self { store: _, limits, pools, prices, clock, clients, sink, how } = self;
+        Builder { store, limits, pools, prices, clock, clients, sink, how }
+    }
+
+    /// By this clock, instead of the system's.
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// With client keys, whose gates a call passes that shows a secret.
+    pub fn clients(mut self, clients: impl Clients + 'static) -> Self {
+        self.clients = Some(Arc::new(clients));
+        self
+    }
+
+    /// With someone who hears of alerts, once of each.
+    pub fn alerts(mut self, sink: impl Sink + 'static) -> Self {
+        self.sink = Some(Arc::new(sink));
+        self
+    }
+
+    /// Checks all of it, and tells the store of the limits.
+    ///
+    /// # Errors
+    /// The first limit that is wrong, as `limits[2].window`; two pools of one name; what the store says.
+    pub fn build(self) -> Result<Keeper<S>, Error> {
+        Keeper::new(self)
+    }
+}
+
+impl<S> std::fmt::Debug for Builder<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,94 @@
+//! A refusal: a value that a program acts on, and that tells a person what to do.
+
+use std::fmt;
+
+use crate::budgets::Blocker;
+use crate::id::LimitId;
+use crate::keys::Exhausted;
+use crate::quota::{Cause, Refusal, Reply, Table};
+use crate::time::{Timestamp, When};
+
+/// Why a call may not go out, and when it may.
+///
+/// Printed, it names every limit in the way with its numbers, and the instant to come back at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Denial {
+    /// The gate of the client key that was shut; nothing else was asked then.
+    pub gate: Option<Cause>,
+    /// Every limit in the way.
+    pub blockers: Vec<Blocker>,
+    /// The pool that has no key for the call.
+    pub exhausted: Option<Exhausted>,
+    /// Whether the store could not be asked, and some limit refuses then.
+    pub store_down: bool,
+    /// The earliest instant at which all of it would pass, if nothing else happened.
+    pub when: When,
+}
+
+impl Denial {
+    pub(super) fn gate(cause: Cause) -> Self {
+        Self { gate: Some(cause), blockers: Vec::new(), exhausted: None, store_down: false, when: When::Never }
+    }
+
+    pub(super) fn limits(blockers: Vec<Blocker>, when: When) -> Self {
+        Self { gate: None, blockers, exhausted: None, store_down: false, when }
+    }
+
+    pub(super) fn pool(exhausted: Exhausted) -> Self {
+        let when = exhausted.when;
+        Self { gate: None, blockers: Vec::new(), exhausted: Some(exhausted), store_down: false, when }
+    }
+
+    pub(super) fn down() -> Self {
+        Self { gate: None, blockers: Vec::new(), exhausted: None, store_down: true, when: When::Never }
+    }
+
+    /// The first limit in the way, if it was one.
+    #[must_use]
+    pub fn limit(&self) -> Option<&LimitId> {
+        self.blockers.first().map(|blocker| &blocker.limit)
+    }
+
+    /// Everything that stood in the way, as [`Table`] takes it.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<Refusal> {
+        let gate = self.gate.map(Refusal::new);
+        let store = self.store_down.then(|| Refusal::new(Cause::Store));
+        let limits = self.blockers.iter().map(|blocker| blocker.refusal.clone());
+        let pool = self.exhausted.iter().map(|pool| {
+            Refusal::new(if pool.rate_limited { Cause::PoolLimited } else { Cause::PoolDown }).until(pool.when)
+        });
+        gate.into_iter().chain(store).chain(limits).chain(pool).collect()
+    }
+
+    /// What it is over HTTP: the status, the code, and the seconds of `Retry-After`.
+    #[must_use]
+    pub fn reply(&self, table: &Table, now: Timestamp) -> Reply {
+        let known = table.reply(&self.refusals(), now);
+        // There is no denial without a reason.
+        known.unwrap_or_else(|| {
+            let answer = table.answer(&Refusal::new(Cause::Rate));
+            Reply { cause: Cause::Rate, status: answer.status, code: answer.code, retry_after: None }
+        })
+    }
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut words = Vec::new();
+        words.extend(self.gate.map(|cause| cause.to_string()));
+        words.extend(self.store_down.then(|| Cause::Store.to_string()));
+        words.extend(self.blockers.iter().map(ToString::to_string));
+        words.extend(self.exhausted.as_ref().map(ToString::to_string));
+        f.write_str("refused: ")?;
+        f.write_str(&words.join("; "))?;
+        match self.when {
+            When::At(at) => write!(f, "; come back at {at}"),
+            When::WhenFreed { latest } => write!(f, "; come back when a call has ended, or at {latest}"),
+            When::Never if self.gate.is_some() || self.store_down => Ok(()),
+            When::Never => f.write_str("; waiting will not help"),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The policy in force, and the plans that it makes of calls. Nothing here waits for a store.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use super::call::Call;
+use crate::account::{Act, Kernel, Rule};
+use crate::amount::{Amount, Measure, Usd};
+use crate::error::Error;
+use crate::id::{OpId, Subject};
+use crate::keys::{Pool, UPSTREAM};
+use crate::limit::Shape;
+use crate::plan::{Place, Plan, Take};
+use crate::price::{Book, Model};
+use crate::quota::{ClientKey, Own};
+use crate::terms::{Term, Terms};
+use crate::time::Timestamp;
+use crate::usage::Usage;
+use crate::window::{Calendar, Unit};
+
+/// What a call's route adds to its dimensions.
+const ROUTE: [&str; 2] = [UPSTREAM, "provider"];
+
+/// Limits, pools and prices, as they are in force until others are applied.
+#[derive(Debug, Default)]
+pub(super) struct Force {
+    terms: Terms,
+    ways: Vec<Way>,
+    pub(super) pools: Vec<Pool>,
+    pub(super) prices: Option<Book>,
+}
+
+/// How one limit is planned.
+#[derive(Debug)]
+struct Way {
+    /// Whether it goes by what only a route says.
+    routed: bool,
+    /// The rule of whoever has nothing of its own, and until when it stands. A rule that does not depend on the instant
+    /// stands for ever.
+    rule: Mutex<(Timestamp, Timestamp, Rule)>,
+}
+
+/// Everything that a plan is made of, apart from the instant.
+pub(super) struct Asked<'a> {
+    pub(super) call: &'a Call,
+    pub(super) client: Option<&'a ClientKey>,
+    pub(super) op: &'a OpId,
+    pub(super) act: Act,
+    /// What the call will use, priced if it can be.
+    pub(super) estimate: &'a Usage,
+}
+
+impl Asked<'_> {
+    /// The value of a dimension: the call's own, or the client key that it is made with.
+    fn dimension(&self, name: &str) -> Option<&str> {
+        self.call.dimension(name).or_else(|| self.client.filter(|_| name == "key").map(|client| client.id.as_str()))
+    }
+
+    fn own(&self, term: &Term) -> Own {
+        let id = term.limit().id();
+        let (of_call, of_client) = (self.call.own_of(id), self.client.map(|client| client.own(id)).unwrap_or_default());
+        Own {
+            cap: of_call.cap.or(of_client.cap),
+            anchor: of_call.anchor.or(of_client.anchor),
+            until: of_call.until.or(of_client.until),
+        }
+    }
+}
+
+impl Force {
+    pub(super) fn new(terms: Terms, pools: Vec<Pool>, prices: Option<Book>, now: Timestamp) -> Self {
+        let ways = terms.iter().map(|term| {
+            let limit = term.limit();
+            let routed =
+                limit.by().iter().map(String::as_str).chain(limit.conditions().iter().map(|(name, _)| name.as_str()));
+            let (from, until, rule) = rule_of(term, &Own::default(), now);
+            Way { routed: routed.into_iter().any(|name| ROUTE.contains(&name)), rule: Mutex::new((from, until, rule)) }
+        });
+        let ways = ways.collect();
+        Self { terms, ways, pools, prices }
+    }
+
+    pub(super) const fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    pub(super) fn pool(&self, name: &str) -> Result<&Pool, Error> {
+        self.pools.iter().find(|pool| pool.name() == name).ok_or_else(|| {
+            let known: Vec<&str> = self.pools.iter().map(Pool::name).collect();
+            Error::invalid("call.pool", name, format!("one of the keeper's pools: {}", known.join(", ")))
+        })
+    }
+
+    /// The rule of a limit at this instant, and until when it stands.
+    fn rule(&self, place: usize, term: &Term, own: &Own, now: Timestamp) -> (Rule, Timestamp) {
+        let Some(way) = self.ways.get(place).filter(|_| own.anchor.is_none() && own.until.is_none()) else {
+            let (_, until, rule) = rule_of(term, own, now);
+            return (rule, until);
+        };
+        let mut known = way.rule.lock();
+        if now < known.0 || now >= known.1 {
+            *known = rule_of(term, &Own::default(), now);
+        }
+        let (_, until, rule) = *known;
+        (Rule { cap: own.cap.unwrap_or(rule.cap), ..rule }, until)
+    }
+
+    /// What a call asks of the limits that do not go by its route.
+    pub(super) fn plan(&self, asked: &Asked<'_>, now: Timestamp) -> Result<Plan, Error> {
+        let mut plan = Plan::new(now);
+        let call = asked.call;
+        plan.hold = Some(asked.op.clone());
+        if call.op().is_some() {
+            plan.op = Some(asked.op.clone());
+            plan.args = call.args();
+        }
+        plan.life = call.given_life().unwrap_or(plan.life);
+        let mut context = call.context()?;
+        if let Some(client) = asked.client {
+            let context = Arc::make_mut(&mut context);
+            context.client = Some(client.id.clone());
+        }
+        plan.context = Some(context);
+        plan.relaxed = true;
+        let routed = call.asked_pool().is_some();
+        for (place, term) in self.terms.iter().enumerate() {
+            if routed && self.ways.get(place).is_some_and(|way| way.routed) {
+                continue;
+            }
+            if let Some(take) = self.take(place, term, asked, |name| asked.dimension(name), &mut plan, now)? {
+                plan.takes.push(take);
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Adds to each alternative of the plan's last pick what the limits ask that go by its route.
+    pub(super) fn route(&self, asked: &Asked<'_>, plan: &mut Plan, now: Timestamp) -> Result<(), Error> {
+        if !self.ways.iter().any(|way| way.routed) {
+            return Ok(());
+        }
+        let Some(mut pick) = plan.picks.pop() else { return Ok(()) };
+        for alternative in &mut pick.alternatives {
+            let Some(key) = alternative.key.clone() else { continue };
+            let provider =
+                self.pools.iter().find_map(|pool| pool.key(&key)).and_then(|key| Some(key.of_provider()?.to_owned()));
+            let dimension = |name: &str| match name {
+                UPSTREAM => Some(key.as_str()),
+                "provider" => provider.as_deref().or_else(|| asked.dimension(name)),
+                _ => asked.dimension(name),
+            };
+            for (place, term) in self.terms.iter().enumerate() {
+                if self.ways.get(place).is_some_and(|way| way.routed) {
+                    alternative.takes.extend(self.take(place, term, asked, dimension, plan, now)?);
+                }
+            }
+        }
+        plan.picks.push(pick);
+        Ok(())
+    }
+
+    fn take<'a>(
+        &self,
+        place: usize,
+        term: &Term,
+        asked: &Asked<'_>,
+        dimension: impl Fn(&str) -> Option<&'a str>,
+        plan: &mut Plan,
+        now: Timestamp,
+    ) -> Result<Option<Take>, Error> {
+        let limit = term.limit();
+        let Some(subject) = limit.subject(dimension)? else { return Ok(None) };
+        let stated = if *limit.measure() == Measure::Slots { None } else { limit.used(asked.estimate)? };
+        let ask = limit.ask(stated)?;
+        let (rule, until) = self.rule(place, term, &asked.own(term), now);
+        plan.until = plan.until.min(until);
+        plan.relaxed &= limit.is_relaxed();
+        let account = account(plan, subject)?;
+        Ok(Some(Take { account, rule, ask, act: asked.act }))
+    }
+
+    /// How much of every limit a usage is, each by its number.
+    pub(super) fn actual(&self, usage: &Usage) -> Result<SmallVec<[(crate::account::MeterId, Amount); 4]>, Error> {
+        let mut actual = SmallVec::new();
+        for term in &self.terms {
+            actual.extend(term.limit().used(usage)?.map(|used| (term.meter(), used)));
+        }
+        for pool in &self.pools {
+            actual.extend(pool.actual(usage)?);
+        }
+        Ok(actual)
+    }
+
+    /// What a usage costs that does not say so itself, of a call that says which model it is for.
+    pub(super) fn cost(&self, call: &Priced<'_>, usage: &Usage, at: Timestamp) -> Result<Option<Usd>, Error> {
+        let (Some(book), Some(model), None) = (&self.prices, call.model, usage.usd) else { return Ok(usage.usd) };
+        let model = Model::named(model);
+        let model = call.provider.map_or(model, |provider| model.of(provider));
+        Ok(book.cost(model, at, usage)?.usd())
+    }
+}
+
+/// What a price is looked up by.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Priced<'a> {
+    pub(super) model: Option<&'a str>,
+    pub(super) provider: Option<&'a str>,
+}
+
+/// The place of a subject's account in a plan, which names it from now on.
+fn account(plan: &mut Plan, subject: Subject) -> Result<u16, Error> {
+    let known = plan.accounts.iter().position(|place| place.subject == subject);
+    let place = known.unwrap_or_else(|| {
+        plan.accounts.push(Place { subject, hint: 0 });
+        plan.accounts.len() - 1
+    });
+    u16::try_from(place)
+        .map_err(|_| Error::invalid("call", format!("{place} accounts"), "limits on at most 65,536 accounts"))
+}
+
+/// A rule, and the instants between which it stands.
+fn rule_of(term: &Term, own: &Own, now: Timestamp) -> (Timestamp, Timestamp, Rule) {
+    let rule = term.rule(own, now);
+    match (rule.kernel, term.limit().shape()) {
+        (Kernel::Tumble { window }, _) => (window.start, window.end, rule),
+        (Kernel::Balance { .. }, Shape::Credits(_, zone)) => {
+            let day = Calendar::of(Unit::Day).in_zone(*zone);
+            let window = crate::window::Schedule::from(day).window(now);
+            (window.start, window.end, rule)
+        }
+        _ => (Timestamp::MIN, Timestamp::MAX, rule),
+    }
+}

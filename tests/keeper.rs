@@ -1,0 +1,405 @@
+//! The keeper: what a host does with it, from the first call to the last.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::sync::{Arc, Mutex};
+
+use keyward::budgets::Alert;
+use keyward::clients::{self, MemoryClients};
+use keyward::keeper::{Moved, Permit};
+use keyward::keys::Pool;
+use keyward::price::{Book, Entry, Price};
+use keyward::quota::{Cause, KeyPatch, Table};
+use keyward::store::{Filter, PartsOf, verify};
+use keyward::{
+    Amount, Call, Cap, Class, Decision, Denial, Keeper, Length, Limit, ManualClock, MemoryStore, OpId, Outcome, Secret,
+    Store, Subject, Timestamp, Usage, Usd, When,
+};
+
+const START: &str = "2026-03-08T09:30:00Z";
+
+fn start() -> Timestamp {
+    START.parse().unwrap()
+}
+
+fn secs(seconds: i64) -> Length {
+    Length::from_secs(seconds).unwrap()
+}
+
+fn granted<S: Store>(decision: Decision<S>) -> Permit<S> {
+    match decision {
+        Decision::Granted(permit) => permit,
+        Decision::Denied(denial) => panic!("{denial}"),
+    }
+}
+
+fn denied<S: Store>(decision: Decision<S>) -> Denial {
+    match decision {
+        Decision::Granted(permit) => panic!("{permit:?}"),
+        Decision::Denied(denial) => *denial,
+    }
+}
+
+/// What a subject has spent and holds of the only limit that it has met.
+fn count<S: Store>(keeper: &Keeper<S>, of: &str, limit: &str) -> (i64, i64) {
+    let page = keeper.status(None, 1_000).unwrap();
+    let found = page
+        .standings
+        .iter()
+        .find(|standing| standing.subject.to_string() == of && standing.limit.to_string().contains(limit));
+    found.map_or((0, 0), |found| (found.status.spent.get(), found.status.held.get()))
+}
+
+fn proved<S: Store>(keeper: &Keeper<S>, clock: &ManualClock) {
+    use keyward::Clock;
+    keeper.sweep().unwrap();
+    assert_eq!(verify(keeper.store(), clock.now()).unwrap(), []);
+}
+
+fn alice() -> Call {
+    Call::new().with("key", "alice").with("team", "red")
+}
+
+#[test]
+fn a_call_is_held_settled_and_counted_once() {
+    let clock = ManualClock::at(start());
+    let keeper = Keeper::builder()
+        .limit(Limit::requests(60).per_minute().by("key"))
+        .limit(Limit::tokens(200_000).per_minute().by("key"))
+        .limit(Limit::usd(Usd::cents(5)).per_days(30).by("team"))
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let call = alice().tokens(1_200).usd(Usd::cents(2));
+    let permit = granted(keeper.acquire(&call).unwrap());
+    let remaining: Vec<_> = permit.remaining().iter().map(|left| left.remaining).collect();
+    assert_eq!(remaining, [59, 198_800, 30_000_000].map(Amount::from_i64));
+    assert_eq!(count(&keeper, "team=red", "usd"), (0, 20_000_000));
+
+    let usage = Usage::new().tokens(900).usd(Usd::cents(1));
+    let settled = permit.settle(&usage).unwrap();
+    assert_eq!((settled.cost, settled.booked.len(), settled.already), (Some(Usd::cents(1)), 3, false));
+    assert!(permit.settle(&usage).unwrap().already);
+    let error = permit.settle(&Usage::new().tokens(901)).unwrap_err();
+    assert!(error.is_conflict() && error.field() == Some("usage"), "{error}");
+    assert!(permit.release().unwrap_err().is_conflict());
+    drop(permit);
+    assert_eq!(count(&keeper, "team=red", "usd"), (10_000_000, 0));
+    assert_eq!(count(&keeper, "key=alice", "tokens"), (900, 0));
+    let rows = keeper.store().rows(&Filter::default(), 0, 10).unwrap();
+    assert_eq!(rows.len(), 2, "one of usage, one of the budget: {rows:?}");
+    proved(&keeper, &clock);
+}
+
+#[test]
+fn a_denial_tells_a_person_what_to_do() {
+    let keeper = Keeper::builder()
+        .limit(Limit::requests(1).per_minute().by("key"))
+        .limit(Limit::usd(Usd::dollars(5)).per_day().by("team"))
+        .clock(ManualClock::at(start()))
+        .build()
+        .unwrap();
+    granted(keeper.acquire(&alice().usd(Usd::dollars(4))).unwrap()).settle(&Usage::new()).unwrap();
+    let denial = denied(keeper.acquire(&alice().usd(Usd::dollars(2))).unwrap());
+    assert_eq!(
+        denial.to_string(),
+        "refused: 1 requests per 1m by key, key=alice: 1 requests do not fit into 0 requests; 1 requests spent; passes at \
+         2026-03-08T09:31:00.000001Z; $5.00 per day at 00:00 UTC by team, team=red: $2.00 do not fit into $1.00; $4.00 spent; passes at \
+         2026-03-09T00:00:00Z; come back at 2026-03-09T00:00:00Z"
+    );
+    assert_eq!(denial.retry_at(), Some("2026-03-09T00:00:00Z".parse().unwrap()));
+    let reply = denial.reply(&Table::default(), start());
+    assert_eq!((reply.status, reply.cause), (402, Cause::Budget));
+    assert_eq!(keeper.peek(&alice().usd(Usd::dollars(2))).unwrap(), Some(denial));
+    let other = Call::new().with("key", "bob").with("team", "red").usd(Usd::dollars(1));
+    assert_eq!(keeper.peek(&other).unwrap(), None);
+    assert_eq!(count(&keeper, "key=bob", "requests"), (0, 0));
+}
+
+/// A field that was left out dodged a budget, and an estimate that was left out was taken for nothing.
+#[test]
+fn what_a_call_lacks_is_named() {
+    let keeper = Keeper::builder().limit(Limit::usd(Usd::dollars(5)).per_day().by("team")).build().unwrap();
+    let error = keeper.acquire(&Call::new().usd(Usd::cents(1))).unwrap_err();
+    assert_eq!(error.field(), Some("call.team"));
+    let error = keeper.acquire(&alice()).unwrap_err();
+    assert_eq!(error.field(), Some("call.usd"));
+    let error = keeper.acquire(&alice().with("team", "blue").usd(Usd::cents(1))).unwrap_err();
+    assert_eq!(error.field(), Some("call.dimension"));
+    let error = keeper.acquire(&alice().usd(Usd::cents(1)).pool("openai")).unwrap_err();
+    assert_eq!(error.field(), Some("call.pool"));
+    let error = keeper.acquire(&alice().usd(Usd::cents(1)).secret(Secret::new("kw_1234567890"))).unwrap_err();
+    assert_eq!(error.field(), Some("call.secret"));
+    assert!(!error.to_string().contains("1234567890"));
+    assert!(keeper.store().is_empty());
+    let error = Keeper::builder().limit(Limit::requests(1)).build().unwrap_err();
+    assert_eq!(error.field(), Some("limits[0].window"));
+}
+
+/// A request was sent twice because its answer was lost, and was charged twice.
+#[test]
+fn an_operation_of_the_hosts_own_is_admitted_once() {
+    let keeper = Keeper::builder()
+        .limit(Limit::usd(Usd::dollars(5)).per_day().by("team"))
+        .clock(ManualClock::at(start()))
+        .build()
+        .unwrap();
+    let call = alice().usd(Usd::dollars(3)).under(OpId::host("req-7").unwrap());
+    let first = granted(keeper.acquire(&call).unwrap());
+    let second = granted(keeper.acquire(&call).unwrap());
+    assert_eq!((first.op(), first.remaining()), (second.op(), second.remaining()));
+    assert_eq!(count(&keeper, "team=red", "usd"), (0, 3_000_000_000));
+    let error = keeper.acquire(&call.clone().usd(Usd::dollars(2))).unwrap_err();
+    assert!(error.is_conflict() && error.field() == Some("call.usd"), "{error}");
+    second.settle(&Usage::new().usd(Usd::dollars(1))).unwrap();
+    assert!(first.settle(&Usage::new().usd(Usd::dollars(1))).unwrap().already);
+    assert_eq!(count(&keeper, "team=red", "usd"), (1_000_000_000, 0));
+}
+
+/// A caller hung up. Its slot stayed taken until the hold's time was over, and its money came back although the provider
+/// had done the work.
+#[test]
+fn a_permit_that_is_dropped_frees_its_slot_and_charges_its_money() {
+    let clock = ManualClock::at(start());
+    let keeper = Keeper::builder()
+        .limit(Limit::slots(1).by("key"))
+        .limit(Limit::usd(Usd::dollars(5)).per_day().by("team"))
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let call = alice().usd(Usd::dollars(1));
+    let permit = granted(keeper.acquire(&call).unwrap());
+    let denial = denied(keeper.acquire(&call).unwrap());
+    assert!(matches!(denial.when, When::WhenFreed { .. }), "{denial}");
+    drop(permit);
+    let next = granted(keeper.acquire(&call).unwrap());
+    assert_eq!(count(&keeper, "team=red", "usd"), (1_000_000_000, 1_000_000_000));
+    next.release().unwrap();
+    next.release().unwrap();
+    assert_eq!(count(&keeper, "team=red", "usd"), (1_000_000_000, 0));
+    assert_eq!(keeper.store().parts(&PartsOf::Open, None, 10).unwrap().len(), 0);
+    proved(&keeper, &clock);
+}
+
+/// A stream outlived its hold. What it really cost was booked nowhere, because the store had forgotten the call.
+#[test]
+fn a_settle_after_the_hold_has_expired_books_what_it_cost() {
+    let clock = ManualClock::at(start());
+    let keeper = Keeper::builder()
+        .limit(Limit::usd(Usd::dollars(5)).per_day().by("team"))
+        .limit(Limit::tokens(1_000).lifetime().by("key"))
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let permit = granted(keeper.acquire(&alice().usd(Usd::dollars(1)).tokens(10).life(secs(60))).unwrap());
+    clock.advance(secs(61));
+    keeper.sweep().unwrap();
+    assert_eq!(count(&keeper, "team=red", "usd"), (1_000_000_000, 0), "the estimate");
+    assert_eq!(count(&keeper, "key=alice", "tokens"), (0, 0), "given back");
+    permit.settle(&Usage::new().usd(Usd::dollars(3)).tokens(25)).unwrap();
+    assert_eq!(count(&keeper, "team=red", "usd"), (3_000_000_000, 0));
+    assert_eq!(count(&keeper, "key=alice", "tokens"), (25, 0));
+    proved(&keeper, &clock);
+}
+
+#[test]
+fn a_stream_is_kept_alive_and_charged_for_what_it_has_used() {
+    let clock = ManualClock::at(start());
+    let keeper =
+        Keeper::builder().limit(Limit::usd(Usd::dollars(5)).per_day().by("team")).clock(clock.clone()).build().unwrap();
+    let permit = granted(keeper.acquire(&alice().usd(Usd::dollars(1)).life(secs(60))).unwrap());
+    clock.advance(secs(50));
+    assert_eq!(permit.extend(secs(60)).unwrap(), Some(start().saturating_add(secs(110))));
+    assert!(!permit.so_far(&Usage::new().usd(Usd::dollars(4))).unwrap().is_over);
+    assert!(permit.so_far(&Usage::new().usd(Usd::dollars(6))).unwrap().is_over);
+    assert_eq!(count(&keeper, "team=red", "usd"), (0, 6_000_000_000));
+    drop(permit);
+    keeper.sweep().unwrap();
+    assert_eq!(count(&keeper, "team=red", "usd"), (6_000_000_000, 0));
+    let denial = denied(keeper.acquire(&alice().usd(Usd::cents(1))).unwrap());
+    assert_eq!(denial.reply(&Table::default(), start()).status, 402);
+    proved(&keeper, &clock);
+}
+
+#[test]
+fn what_no_usage_states_is_priced_or_settles_as_it_was_held() {
+    let mut book = Book::new();
+    let price = Price::new().input("2".parse().unwrap()).output("10".parse().unwrap());
+    book.push(Entry::new("gpt-x", price)).unwrap();
+    let keeper = Keeper::builder()
+        .limit(Limit::usd(Usd::dollars(5)).per_day().by("team"))
+        .prices(book)
+        .clock(ManualClock::at(start()))
+        .build()
+        .unwrap();
+    let call = alice().with("model", "gpt-x").estimate(Usage::new().input(1_000_000).output(100_000));
+    let permit = granted(keeper.acquire(&call).unwrap());
+    assert_eq!(count(&keeper, "team=red", "usd"), (0, 3_000_000_000));
+    let settled = permit.settle(&Usage::new().input(500_000).output(10_000)).unwrap();
+    assert_eq!(settled.cost, Some(Usd::cents(110)));
+    let unknown = alice().with("model", "nobody-knows").usd(Usd::dollars(1));
+    let settled = granted(keeper.acquire(&unknown).unwrap()).settle(&Usage::new().input(5)).unwrap();
+    assert_eq!(settled.cost, None);
+    assert_eq!(count(&keeper, "team=red", "usd"), (2_100_000_000, 0));
+}
+
+#[test]
+fn each_alert_is_sent_once() {
+    let heard: Arc<Mutex<Vec<u16>>> = Arc::default();
+    let sink = heard.clone();
+    let keeper = Keeper::builder()
+        .limit(Limit::usd(Usd::dollars(10)).per_day().by("team").alert_at_percent([80, 100]))
+        .alerts(move |alert: &Alert| sink.lock().unwrap().push(alert.percent))
+        .clock(ManualClock::at(start()))
+        .build()
+        .unwrap();
+    for _ in 0..10 {
+        let permit = granted(keeper.acquire(&alice().usd(Usd::dollars(1))).unwrap());
+        permit.settle(&Usage::new().usd(Usd::dollars(1))).unwrap();
+    }
+    assert_eq!(*heard.lock().unwrap(), [80, 100]);
+    denied(keeper.acquire(&alice().usd(Usd::dollars(1))).unwrap());
+    assert_eq!(heard.lock().unwrap().len(), 2);
+}
+
+#[test]
+fn a_client_key_opens_its_gates_or_is_told_no_more_than_it_may_know() {
+    let records = Arc::new(MemoryClients::new());
+    let limits = [Limit::requests(5).per_day().by("key").named("calls")];
+    let keeper =
+        Keeper::builder().limits(limits).clients(records.clone()).clock(ManualClock::at(start())).build().unwrap();
+    let (record, secret) = clients::create(&*records, None, "kw", &KeyPatch::default()).unwrap();
+    let call = Call::new().secret(secret).with("model", "small");
+    granted(keeper.acquire(&call).unwrap()).settle(&Usage::new()).unwrap();
+    assert_eq!(count(&keeper, &format!("key={}", record.id), "calls"), (1, 0));
+    let rows = keeper.store().rows(&Filter::default(), 0, 10).unwrap();
+    assert_eq!(rows.len(), 1);
+
+    let denial = denied(keeper.acquire(&Call::new().secret(Secret::new("kw_nobody-has-this-one"))).unwrap());
+    assert_eq!((denial.gate, denial.to_string().as_str()), (Some(Cause::Unknown), "refused: the API key is not valid"));
+    assert_eq!(denial.reply(&Table::default(), start()).status, 401);
+    let patch = KeyPatch { models: Some(vec!["large".to_owned()]), ..KeyPatch::default() };
+    clients::change(&*records, &record.id, &patch).unwrap();
+    assert_eq!(denied(keeper.acquire(&call).unwrap()).gate, Some(Cause::Model));
+    assert_eq!(count(&keeper, &format!("key={}", record.id), "calls"), (1, 0), "a shut gate consumes nothing");
+}
+
+fn openai() -> Pool {
+    Pool::builder("openai").text("sk-one-11111,sk-two-22222").each_limited([Limit::slots(1)]).build().unwrap()
+}
+
+#[test]
+fn a_call_goes_out_with_a_key_that_has_room_and_moves_on_when_it_fails() {
+    let clock = ManualClock::at(start());
+    let keeper = Keeper::builder()
+        .limit(Limit::usd(Usd::dollars(5)).per_day().by("team"))
+        .limit(Limit::requests(100).per_minute().by("upstream"))
+        .pool(openai())
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let call = alice().usd(Usd::dollars(1)).pool("openai");
+    let first = granted(keeper.acquire(&call).unwrap());
+    assert_eq!(first.secret().unwrap().expose(), "sk-one-11111");
+    let (one, two) = (first.key().unwrap(), keeper.pool("openai").unwrap().keys()[1].id().clone());
+    clock.advance(secs(1));
+    assert!(matches!(first.failover(&Outcome::new(Class::RateLimited)).unwrap(), Moved::On));
+    assert_eq!(first.key(), Some(two.clone()));
+    assert_eq!(count(&keeper, "team=red", "usd"), (0, 1_000_000_000), "held once");
+    assert_eq!(count(&keeper, &format!("upstream={one}"), "slots"), (0, 0));
+    assert_eq!(count(&keeper, &format!("upstream={two}"), "requests"), (0, 1));
+
+    // One key cools, the other is busy: nothing is left, and the client's limits have consumed nothing.
+    let denial = denied(keeper.acquire(&call).unwrap());
+    let pool = denial.exhausted.as_ref().unwrap();
+    assert_eq!((pool.pool.as_str(), pool.key.as_ref()), ("openai", Some(&one)));
+    assert_eq!(count(&keeper, "team=red", "usd"), (0, 1_000_000_000));
+    let Moved::Denied(stuck) = first.failover(&Outcome::new(Class::Transient)).unwrap() else {
+        panic!("no key is left")
+    };
+    assert!(stuck.exhausted.is_some());
+    first.settle(&Usage::new().usd(Usd::dollars(2))).unwrap();
+    assert_eq!(count(&keeper, "team=red", "usd"), (2_000_000_000, 0));
+    assert_eq!(keeper.store().parts(&PartsOf::Open, None, 10).unwrap().len(), 0);
+    let rows = keeper.store().rows(&Filter::default(), 0, 10).unwrap();
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    proved(&keeper, &clock);
+}
+
+#[test]
+fn another_policy_takes_over_without_losing_a_count() {
+    let clock = ManualClock::at(start());
+    let budget = |dollars| Limit::usd(Usd::dollars(dollars)).per_day().by("team");
+    let keeper = Keeper::builder().limit(budget(1)).clock(clock.clone()).build().unwrap();
+    let permit = granted(keeper.acquire(&alice().usd(Usd::dollars(1))).unwrap());
+    denied(keeper.acquire(&alice().usd(Usd::dollars(1))).unwrap());
+    let error = keeper.apply([budget(9), budget(8)], [], None).unwrap_err();
+    assert_eq!(error.field(), Some("limits[1]"));
+    denied(keeper.acquire(&alice().usd(Usd::dollars(1))).unwrap());
+    keeper.apply([budget(3)], [], None).unwrap();
+    permit.settle(&Usage::new().usd(Usd::dollars(1))).unwrap();
+    let second = granted(keeper.acquire(&alice().usd(Usd::dollars(2))).unwrap());
+    assert_eq!(second.remaining()[0].remaining, Some(Amount::ZERO));
+    second.release().unwrap();
+    proved(&keeper, &clock);
+}
+
+#[test]
+fn a_charge_asks_nobody_before_and_is_booked_or_refused() {
+    let keeper = Keeper::builder()
+        .limit(Limit::usd(Usd::dollars(1)).per_day().by("team"))
+        .clock(ManualClock::at(start()))
+        .build()
+        .unwrap();
+    let call = alice().under(OpId::host("c-1").unwrap());
+    assert_eq!(keeper.charge(&call, &Usage::new().usd(Usd::cents(60))).unwrap(), None);
+    assert_eq!(keeper.charge(&call, &Usage::new().usd(Usd::cents(60))).unwrap(), None, "once");
+    assert_eq!(count(&keeper, "team=red", "usd"), (600_000_000, 0));
+    let denial = keeper.charge(&alice(), &Usage::new().usd(Usd::cents(60))).unwrap().unwrap();
+    assert_eq!(denial.blockers[0].short.cap, Cap::At(Usd::dollars(1).into()));
+    let red: Subject = "team=red".parse().unwrap();
+    keeper.reset(&denial.blockers[0].limit, &red).unwrap();
+    assert_eq!(count(&keeper, "team=red", "usd"), (0, 0));
+}
+
+/// Eight threads and one budget: exactly as many calls pass as fit, and every nano-dollar is booked once.
+#[test]
+fn threads_share_a_budget_to_the_nano_dollar() {
+    for store in [MemoryStore::new(), MemoryStore::builder().shards(1).build().unwrap()] {
+        let clock = ManualClock::at(start());
+        let keeper = Keeper::builder()
+            .limit(Limit::usd(Usd::cents(100)).per_day().by("team"))
+            .limit(Limit::slots(50).by("key"))
+            .store(store)
+            .clock(clock.clone())
+            .build()
+            .unwrap();
+        let passed: u64 = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|thread| {
+                    let keeper = keeper.clone();
+                    scope.spawn(move || {
+                        let call = alice().usd(Usd::cents(1));
+                        let mut passed = 0;
+                        for round in 0..40 {
+                            let Some(permit) = keeper.acquire(&call).unwrap().granted() else { continue };
+                            match (round + thread) % 3 {
+                                0 => permit.release().unwrap(),
+                                1 => drop(permit),
+                                _ => drop(permit.settle(&Usage::new().usd(Usd::cents(1))).unwrap()),
+                            }
+                            passed += u64::from((round + thread) % 3 != 0);
+                        }
+                        passed
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        keeper.sweep().unwrap();
+        let cents = i64::try_from(passed).unwrap();
+        assert_eq!(count(&keeper, "team=red", "usd"), (cents * 10_000_000, 0));
+        assert_eq!(cents, 100, "all of it, and no more");
+        assert_eq!(keeper.store().parts(&PartsOf::Open, None, 10).unwrap().len(), 0);
+        proved(&keeper, &clock);
+    }
+}
