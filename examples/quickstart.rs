@@ -1,43 +1,51 @@
-//! A limit of three calls per minute, a caller in a hurry, and what it is told.
+//! One keeper, three limits, a few calls: what is granted, what is refused and why, and what everything cost in the end.
 //!
 //! `cargo run --example quickstart`
 #![allow(clippy::print_stdout)]
 
-use keyward::limiter::{Answer, Limiter, State};
-use keyward::{Amount, Clock, Length, ManualClock, Timestamp};
+use keyward::{Call, Clock, Decision, Keeper, Length, Limit, ManualClock, Timestamp, Usage, Usd};
 
 fn main() -> Result<(), keyward::Error> {
-    let limiter = Limiter::per_minute(3);
-    let mut alice = State::default();
     // A clock that moves when it is told to, so that this prints the same each time.
     let clock = ManualClock::at("2026-03-08T09:30:00Z".parse::<Timestamp>()?);
+    let keeper = Keeper::builder()
+        .limit(Limit::requests(3).per_minute().by("key"))
+        .limit(Limit::tokens(200_000).per_minute().by("key"))
+        .limit(Limit::usd(Usd::cents(10)).per_day().by("team").alert_at_percent([80]))
+        .alerts(|alert: &keyward::budgets::Alert| {
+            println!("          alert: {} has spent {} % of its day", alert.subject, alert.percent);
+        })
+        .clock(clock.clone())
+        .build()?;
 
-    println!("alice, calls: {limiter}");
-    for call in 1..=5 {
-        match limiter.check(&mut alice, Amount::ONE, clock.now()) {
-            Answer::Passed(passed) => println!("{}  call {call}: {passed}", clock.now()),
-            Answer::Refused(refused) => {
-                println!("{}  call {call}: refused: {refused}", clock.now());
-                if let Some(retry) = refused.retry.instant() {
+    // Before a call it is asked what the call may use at most; afterwards it is told what it did use.
+    let call = Call::new().with("key", "alice").with("team", "red").tokens(1_200).usd(Usd::cents(4));
+    for number in 1..=6 {
+        match keeper.acquire(&call)? {
+            Decision::Granted(permit) => {
+                let settled = permit.settle(&Usage::new().tokens(900).usd(Usd::cents(3)))?;
+                let cost = settled.cost.map(|cost| cost.to_string()).unwrap_or_default();
+                println!("{}  call {number}: granted, cost {cost}", clock.now());
+            }
+            Decision::Denied(denial) => {
+                println!("{}  call {number}: {denial}", clock.now());
+                if let Some(retry) = denial.retry_at() {
                     clock.set(retry);
-                    let again = limiter.check(&mut alice, Amount::ONE, clock.now());
-                    println!("{}  call {call} again: {again}", clock.now());
                 }
             }
         }
         clock.advance("5s".parse::<Length>()?);
     }
 
-    // A call of which the cost is known only afterwards: take the most it can cost, give back what it did not.
-    clock.advance(Length::HOUR);
-    let tokens = Limiter::sliding(Amount::new(10_000), Length::MINUTE);
-    let mut team = State::default();
-    println!("the team, tokens: {tokens}");
-    if let Some(mark) = tokens.check(&mut team, Amount::new(4_000), clock.now()).mark() {
-        tokens.give_back(&mut team, &mark, Amount::new(2_800), clock.now());
-        println!("{}  4000 taken, 1200 used: {} counted", clock.now(), tokens.used(&team, clock.now()));
+    // A call that was cancelled: its permit is dropped, and its money is charged at the estimate.
+    drop(keeper.acquire(&call)?);
+    keeper.sweep()?;
+
+    println!("\nwhere everything stands:");
+    for standing in keeper.status(None, 100)?.standings {
+        let (measure, status) = (&standing.measure, &standing.status);
+        let left = status.remaining.map_or("without end".to_owned(), |left| measure.show(left));
+        println!("  {:<32} {}: {} used, {left} left", standing.limit, standing.subject, measure.show(status.spent));
     }
-    println!("{}  {}", clock.now(), tokens.peek(&team, Amount::new(9_000), clock.now()));
-    println!("{}  {}", clock.now(), tokens.peek(&team, Amount::new(20_000), clock.now()));
     Ok(())
 }
