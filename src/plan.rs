@@ -364,12 +364,16 @@ impl Plan {
         self
     }
 
+    /// The upstream key of the alternative that was picked.
+    pub(crate) fn key_of(&self, picked: &[u8]) -> Option<&KeyId> {
+        let picked = self.picks.iter().zip(picked);
+        picked.filter_map(|(pick, at)| pick.alternatives.get(usize::from(*at))?.key.as_ref()).next_back()
+    }
+
     /// What the ledger is told of the call: the plan's context, with the key of the alternative that was picked.
     pub(crate) fn context_with(&self, picked: &[u8]) -> Option<Arc<Context>> {
         let context = self.context.as_ref()?;
-        let picked = self.picks.iter().zip(picked);
-        let key = picked.filter_map(|(pick, at)| pick.alternatives.get(usize::from(*at))?.key.as_ref()).next_back();
-        Some(match key {
+        Some(match self.key_of(picked) {
             Some(key) => Arc::new(Context { key: Some(key.clone()), ..Context::clone(context) }),
             None => Arc::clone(context),
         })

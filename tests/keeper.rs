@@ -325,6 +325,25 @@ fn a_call_goes_out_with_a_key_that_has_room_and_moves_on_when_it_fails() {
     proved(&keeper, &clock);
 }
 
+/// The same request came again while its first answer was on its way, and went out a second time with another key.
+#[test]
+fn an_operation_that_comes_back_keeps_its_key() {
+    let pool = Pool::builder("openai").text("sk-one-11111,sk-two-22222,sk-three-33333").build().unwrap();
+    let keeper = Keeper::builder()
+        .limit(Limit::requests(9).per_day().by("key"))
+        .pool(pool)
+        .clock(ManualClock::at(start()))
+        .build()
+        .unwrap();
+    let call = alice().pool("openai").under(OpId::host("req-7").unwrap());
+    let first = granted(keeper.acquire(&call).unwrap());
+    let other = granted(keeper.acquire(&alice().pool("openai")).unwrap());
+    let again = granted(keeper.acquire(&call).unwrap());
+    assert_eq!((first.key(), first.remaining()), (again.key(), again.remaining()));
+    assert_ne!(first.key(), other.key());
+    assert_eq!(count(&keeper, "key=alice", "requests"), (0, 2));
+}
+
 #[test]
 fn another_policy_takes_over_without_losing_a_count() {
     let clock = ManualClock::at(start());

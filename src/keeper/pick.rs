@@ -140,6 +140,10 @@ impl<S: Store> Keeper<S> {
                 (Learned::Again, _) => {}
                 (_, Verdict::Denied(denial)) => return Ok(Found::Denied(plan, denial)),
                 (_, Verdict::Stale { now }) if stale < TRIES => (at, stale) = (now, stale + 1),
+                (_, Verdict::Granted(grant)) => {
+                    let key = grant.key.map_or_else(String::new, |key| key.to_string());
+                    return Err(Error::invalid("call.pool", pool.name(), format!("the pool that still has key {key}")));
+                }
                 (_, verdict) => return Err(verdict.error(plan.op.as_ref()).unwrap_or_else(|| lost(at))),
             }
         }

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::{Chosen, OnExhausted, Pool};
 use crate::account::{Account, Counter, MeterId};
 use crate::error::Error;
-use crate::id::{KeyId, Subject};
+use crate::id::{KeyId, OpId, Subject};
 use crate::plan::{Alternative, Blocked, Firm, Pick, Plan, Verdict};
 use crate::pool::{Choice, Health, Key, Session};
 use crate::time::{Timestamp, When};
@@ -342,8 +342,15 @@ impl Search<'_> {
             Verdict::Granted(grant) => {
                 let at = grant.picked.get(pick).map_or(0, |at| usize::from(*at));
                 let op = plan.hold.as_ref().or(plan.op.as_ref());
-                // A plan without an operation has not been granted a key, nor has one without this place.
-                let (Some(op), Some(key)) = (op.cloned(), keys.into_iter().nth(at)) else { return Learned::Refused };
+                // A plan without an operation has not been granted a key.
+                let Some(op) = op.cloned() else { return Learned::Refused };
+                let is_it = |key: &&Arc<Key>| grant.key.as_ref().is_none_or(|picked| picked == key.id());
+                let Some(key) = keys.get(at).filter(is_it).cloned() else {
+                    // An answer that was given before names a key that need not be among these.
+                    inner.roster.unused(choice, now);
+                    drop(inner);
+                    return grant.key.as_ref().map_or(Learned::Refused, |key| self.given_before(key, op));
+                };
                 // Whoever was removed meanwhile is used all the same this once.
                 if let Some(id) = inner.roster.took(choice, at, &op, now) {
                     inner.note_room(&id, alternatives.get(at), grant, now);
@@ -373,6 +380,19 @@ impl Search<'_> {
                 Learned::Refused
             }
         }
+    }
+
+    /// The key that an operation was given before, if a pool of the chain still has it.
+    fn given_before(&self, key: &KeyId, op: OpId) -> Learned {
+        let mut next = Some(self.first.clone());
+        while let Some(pool) = next {
+            let found = pool.0.inner.lock().keys.get(key).map(|entry| entry.key.clone());
+            if let Some(key) = found {
+                return Learned::Chosen(Chosen { pool, key, op, best_effort: false });
+            }
+            next = pool.fallback().cloned();
+        }
+        Learned::Refused
     }
 
     /// Nothing of this pool will do.

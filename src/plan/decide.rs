@@ -258,6 +258,7 @@ impl Desk<'_> {
         let plan = self.plan;
         let expires = self.now.saturating_add(plan.life);
         self.context = plan.context_with(&grant.picked);
+        grant.key = plan.key_of(&grant.picked).cloned();
         for take in &plan.takes {
             self.take(take, expires, grant)?;
         }

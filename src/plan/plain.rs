@@ -208,6 +208,7 @@ impl Plan {
             let way = pick.alternatives.get(usize::from(picked))?;
             done.given.extend(way.ready.iter().copied());
         }
+        grant.key = self.key_of(&grant.picked).cloned();
         Some(())
     }
 

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use crate::account::{How, MeterId, Short};
 use crate::amount::{Amount, Cap};
 use crate::error::Error;
-use crate::id::OpId;
+use crate::id::{KeyId, OpId};
 use crate::pool::Standing;
 use crate::time::{Timestamp, When};
 
@@ -101,6 +101,9 @@ pub struct Grant {
     pub effects: SmallVec<[Effect; 8]>,
     /// When what is held ends by itself, if anything is.
     pub expires: Option<Timestamp>,
+    /// The key of the alternative that was picked. Where an answer is given again, the alternatives of the plan may be others
+    /// than those that the places in `picked` were of.
+    pub key: Option<KeyId>,
 }
 
 /// What one use leaves.

@@ -27,7 +27,7 @@ impl Answer {
             to.text(name);
             to.text(value);
         }
-        let Grant { picked, taken, effects, expires } = grant;
+        let Grant { picked, taken, effects, expires, key } = grant;
         to.count(picked.len());
         picked.iter().for_each(|place| to.byte(*place));
         to.count(taken.len());
@@ -35,6 +35,9 @@ impl Answer {
         to.count(effects.len());
         effects.iter().for_each(|effect| to.effect(effect));
         to.option(expires.as_ref(), |to, at| to.instant(*at));
+        if !picked.is_empty() {
+            to.option(key.as_ref(), |to, key| to.text(key.as_str()));
+        }
         Ok(())
     }
 
@@ -47,12 +50,16 @@ impl Answer {
         from.version()?;
         let at = from.instant()?;
         let args = from.list(|from| Ok((from.text()?.to_owned().into(), from.text()?.to_owned())))?;
-        let grant = Grant {
+        let mut grant = Grant {
             picked: SmallVec::from_vec(from.list(Reader::byte)?),
             taken: SmallVec::from_vec(from.list(Reader::taken)?),
             effects: SmallVec::from_vec(from.list(Reader::effect)?),
             expires: from.option(Reader::instant)?,
+            key: None,
         };
+        if !grant.picked.is_empty() {
+            grant.key = from.option(Reader::name)?;
+        }
         from.end()?;
         Ok(Self { op, at, args, verdict: Verdict::Granted(grant) })
     }
@@ -283,6 +290,7 @@ mod tests {
             taken: SmallVec::from_slice(&[taken, Taken { remaining: Some(Amount::ONE), window_end: None, ..taken }]),
             effects: SmallVec::from_slice(&effects),
             expires: Some(Timestamp::from_micros(-5)),
+            key: Some("k1".parse().unwrap()),
         };
         let op = OpId::host("request-7").unwrap();
         let args = vec![("tokens".into(), "5".to_owned()), ("é".into(), String::new())];
