@@ -33,6 +33,7 @@ mod force;
 mod hold;
 mod permit;
 mod pick;
+mod wait;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -84,6 +85,8 @@ struct Shared<S> {
     /// Calls that were given up, to be ended by the next verb.
     dropped: Mutex<Vec<Hold>>,
     waiting: AtomicUsize,
+    /// Calls that wait.
+    lines: wait::Lines,
     /// When the store is asked next for holds that have ended by themselves.
     sweep: AtomicI64,
 }
@@ -142,6 +145,7 @@ impl<S: Store> Keeper<S> {
             sink,
             dropped: Mutex::new(Vec::new()),
             waiting: AtomicUsize::new(0),
+            lines: wait::Lines::default(),
             sweep: AtomicI64::new(i64::MIN),
         })))
     }
@@ -388,6 +392,12 @@ impl<S: Store> Keeper<S> {
     fn dropped(&self, hold: Hold) {
         self.0.dropped.lock().push(hold);
         self.0.waiting.fetch_add(1, Ordering::Relaxed);
+        self.freed();
+    }
+
+    /// Something was given back, or will be by the next verb: who waits for it may look.
+    fn freed(&self) {
+        self.0.lines.freed();
     }
 
     /// Ends a few calls that were given up; says whether there are more.

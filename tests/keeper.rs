@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use keyward::budgets::Alert;
 use keyward::clients::{self, MemoryClients};
@@ -421,4 +422,71 @@ fn threads_share_a_budget_to_the_nano_dollar() {
         assert_eq!(keeper.store().parts(&PartsOf::Open, None, 10).unwrap().len(), 0);
         proved(&keeper, &clock);
     }
+}
+
+/// Whoever asked last in a crowd was served first, and some never were.
+#[test]
+fn who_waits_is_served_in_the_order_of_coming() {
+    let keeper = Keeper::builder().limit(Limit::slots(1).by("key")).build().unwrap();
+    let busy = granted(keeper.acquire(&alice()).unwrap());
+    let order: Mutex<Vec<usize>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for place in 0..5 {
+            let (keeper, order) = (&keeper, &order);
+            let entered = scope.spawn(move || {
+                let permit = granted(keeper.acquire_within(&alice(), Duration::from_secs(600)).unwrap());
+                order.lock().unwrap().push(place);
+                permit.settle(&Usage::new()).unwrap();
+            });
+            // Each is in line before the next one comes.
+            while keeper.in_line() <= place && !entered.is_finished() {
+                std::thread::yield_now();
+            }
+        }
+        assert!(order.lock().unwrap().is_empty());
+        busy.settle(&Usage::new()).unwrap();
+    });
+    assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3, 4]);
+    assert_eq!(keeper.in_line(), 0);
+    granted(keeper.acquire(&alice()).unwrap()).release().unwrap();
+}
+
+#[test]
+fn who_waits_for_an_instant_is_served_then_and_no_longer_than_it_would() {
+    let clock = ManualClock::at(start());
+    let keeper = Keeper::builder()
+        .limit(Limit::requests(1).per_minute().fixed().by("key"))
+        .limit(Limit::requests(2).lifetime().by("team"))
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    granted(keeper.acquire(&alice()).unwrap()).settle(&Usage::new()).unwrap();
+    let denial = denied(keeper.acquire_within(&alice(), Duration::from_millis(5)).unwrap());
+    assert_eq!(denial.retry_at(), Some(start().saturating_add(secs(60))));
+    assert_eq!(keeper.in_line(), 0);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| keeper.acquire_within(&alice(), Duration::from_secs(600)).unwrap());
+        while keeper.in_line() == 0 {
+            std::thread::yield_now();
+        }
+        clock.advance(secs(60));
+        granted(waiting.join().unwrap()).settle(&Usage::new()).unwrap();
+    });
+    let never = denied(keeper.acquire_within(&alice(), Duration::from_secs(600)).unwrap());
+    assert_eq!(never.when, When::Never, "it is not waited for");
+}
+
+/// A waiter slept through the end of a call whose permit was only dropped.
+#[test]
+fn a_dropped_permit_wakes_who_waits() {
+    let keeper = Keeper::builder().limit(Limit::slots(1).by("key")).build().unwrap();
+    let busy = granted(keeper.acquire(&alice()).unwrap());
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| keeper.acquire_within(&alice(), Duration::from_secs(600)).unwrap());
+        while keeper.in_line() == 0 {
+            std::thread::yield_now();
+        }
+        drop(busy);
+        granted(waiting.join().unwrap()).release().unwrap();
+    });
 }

@@ -157,6 +157,7 @@ impl<S: Store> Permit<S> {
         let settled = inner.hold.settled(&verdict, cost);
         let Inner { hold, .. } = &*inner;
         self.keeper.alert(&hold.force, &verdict, hold.places());
+        self.keeper.freed();
         Ok(settled)
     }
 
@@ -188,6 +189,7 @@ impl<S: Store> Permit<S> {
         })?;
         inner.end = Some(End::Released);
         inner.chosen = None;
+        self.keeper.freed();
         Ok(())
     }
 
