@@ -42,6 +42,14 @@
 //! calendar is as long as the one that is open. A leaking meter is its burst, in the time in which that leaks. Money is
 //! in millionths of a dollar (`qu="micro-usd"`), rounded down. Of a name, whatever is no visible ASCII is percent-encoded,
 //! and so is `%`. Numbers stop at 15 digits, as those of structured fields do.
+//!
+//! # What the bodies say
+//!
+//! A problem has `type`, `title`, `status`, `detail` and `code`. Where limits are in the way it has `violated-policies`, their
+//! names as in `RateLimit-Policy`, and `limits`: of each its `name`, its `rule` in words, its `measure`, and, as far as there
+//! is such a thing, `need`, `limit`, `remaining`, `window_end` and `retry_at`. Amounts are numbers, but for money, which is
+//! dollars in text, to the last digit: `"0.25"`. Instants are as in RFC 3339. A body like OpenAI's says the same in one
+//! `message`.
 
 use std::collections::BTreeSet;
 

@@ -16,11 +16,14 @@ fn waits_are_whole_seconds_rounded_up_and_at_least_one() {
     }
 }
 
+/// A limit, in how many seconds its window ends, and what is said of it in the two fields.
+type Said = (Limit, Option<i64>, Option<&'static str>, Option<&'static str>);
+
 #[test]
 fn each_shape_says_what_can_be_said_of_it() {
     let daily = Refill { amount: Amount::new(10), every: Every::Day, policy: RefillPolicy::Set };
     let own = |limit: Limit| limit.named("x");
-    let table: [(Limit, Option<i64>, Option<&str>, Option<&str>); 15] = [
+    let table: [Said; 15] = [
         (Limit::requests(9).per_minute(), Some(60), Some("r=4;t=60"), Some("q=9;w=60")),
         (Limit::requests(9).per("500ms"), None, Some("r=4"), Some("q=9;w=1")),
         (Limit::requests(9).per("90001ms"), None, Some("r=4"), Some("q=9;w=91")),
@@ -166,4 +169,40 @@ fn what_is_left_is_told_with_the_amount_that_a_subject_has_of_its_own() {
     let calls: Vec<_> =
         asked.iter().map(|blocker| (blocker.limit.as_str(), blocker.allows, blocker.short.need)).collect();
     assert_eq!(calls, [("calls", Cap::At(n(10)), n(10))]);
+}
+
+/// A sliding limit has room long before, or long after, its open bucket ends.
+#[test]
+fn a_refused_caller_is_told_when_it_can_pass_and_not_when_the_bucket_ends() {
+    for (passes, end) in [(5, 60), (60, 5)] {
+        let mut blocker = blocked(&calls("calls"), 0, seconds(passes));
+        blocker.short.window_end = seconds(end).instant();
+        let response = Options::default().families(ALL).denied(&[], &[blocker], now());
+        assert_eq!(response.header("retry-after"), Some(passes.to_string().as_str()));
+        assert_eq!(response.header("ratelimit"), Some(format!("\"calls\";r=0;t={passes}").as_str()));
+        assert_eq!(response.header("x-ratelimit-reset"), Some((now().as_secs() + passes).to_string().as_str()));
+        let limit = &json(&response)["limits"][0];
+        assert_eq!(limit["retry_at"], seconds(passes).instant().unwrap().to_string());
+        assert_eq!(limit["window_end"], seconds(end).instant().unwrap().to_string());
+    }
+}
+
+#[test]
+fn waits_are_written_as_openai_writes_them() {
+    let limit = calls("calls");
+    for (micros, said) in [
+        (0, "0s"),
+        (1, "1ms"),
+        (12_000, "12ms"),
+        (999_001, "1s"),
+        (1_500_000, "1.5s"),
+        (179_560_000, "2m59.56s"),
+        (360_000_000, "6m0s"),
+        (3_900_050_000, "1h5m0.05s"),
+        (360_000_000_000, "100h0m0s"),
+    ] {
+        let left = Left { limit: &limit, cap: limit.cap(), remaining: Some(n(1)), window_end: Some(after(micros)) };
+        let headers = Options::default().families([Family::OpenAi]).granted([left], now());
+        assert_eq!(headers[2], ("x-ratelimit-reset-requests", said.to_owned()));
+    }
 }
