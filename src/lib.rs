@@ -11,6 +11,7 @@ pub mod clients;
 #[cfg_attr(docsrs, doc(cfg(feature = "conformance")))]
 pub mod conformance;
 pub mod error;
+pub mod http;
 pub mod id;
 pub mod keeper;
 pub mod keyed;

@@ -7,8 +7,9 @@ use crate::account::{Account, Act, Short};
 use crate::amount::{Cap, Measure};
 use crate::error::Error;
 use crate::id::{LimitId, Subject};
-use crate::limit::Own;
-use crate::plan::{Denial, Loaded, Place, Plan, State, Take, Verdict, decide};
+use crate::keys::UPSTREAM;
+use crate::limit::{Own, Shape};
+use crate::plan::{Blocked, Denial, Loaded, Place, Plan, State, Take, Verdict, decide};
 use crate::quota::Refusal;
 use crate::store::Store;
 use crate::terms::Terms;
@@ -31,6 +32,12 @@ pub struct Blocker {
     pub short: Short,
     /// The limit in words.
     pub words: String,
+    /// How it counts over time.
+    pub shape: Shape,
+    /// What it allows this subject. A leaking meter, and a balance, hold against the count what [`Short::cap`] says.
+    pub allows: Cap,
+    /// Whether it is about an upstream key, of which a caller is told nothing.
+    pub is_upstream: bool,
 }
 
 /// `$5.00 per day by team, team=red: $1.00 do not fit into $0.25; $4.50 spent, $0.25 held; passes at ...`
@@ -124,17 +131,27 @@ pub fn explain(terms: &Terms, plan: &Plan, denial: &Denial) -> Vec<Blocker> {
     let all = denial.blocked.iter().chain(denial.picks.iter().flatten().flatten());
     let known = all.filter_map(|blocked| {
         let (term, place) = (terms.of(blocked.meter)?, plan.accounts.get(usize::from(blocked.account))?);
-        let id = term.limit().id();
+        let (limit, id) = (term.limit(), term.limit().id());
         Some(Blocker {
             limit: id.clone(),
             subject: place.subject.clone(),
-            measure: term.limit().measure().clone(),
-            refusal: Refusal::new(term.limit().cause()).by(id.clone()).until(blocked.short.when),
+            measure: limit.measure().clone(),
+            refusal: Refusal::new(limit.cause()).by(id.clone()).until(limit.when(&blocked.short)),
             short: blocked.short,
-            words: term.limit().to_string(),
+            words: limit.to_string(),
+            shape: *limit.shape(),
+            allows: cap_of(plan, blocked).unwrap_or(limit.cap()),
+            is_upstream: limit.goes_by(UPSTREAM),
         })
     });
     known.collect()
+}
+
+/// What a limit allowed, by the rule that stood in the plan.
+fn cap_of(plan: &Plan, blocked: &Blocked) -> Option<Cap> {
+    let picked = plan.picks.iter().flat_map(|pick| &pick.alternatives).flat_map(|alternative| &alternative.takes);
+    let mut takes = plan.takes.iter().chain(picked);
+    takes.find(|take| (take.account, take.rule.meter) == (blocked.account, blocked.meter)).map(|take| take.rule.cap)
 }
 
 /// Which limits block a call, whose dimensions the closure knows, and when all of them would let it pass. Nothing is held

@@ -99,6 +99,11 @@ impl Compiled {
         &self.when
     }
 
+    /// Whether it counts apart by this dimension, or asks for a value of it.
+    pub(crate) fn goes_by(&self, dimension: &str) -> bool {
+        self.by.iter().chain(self.when.iter().map(|(name, _)| name)).any(|name| name == dimension)
+    }
+
     /// What a refusal by it is called: a quota where it is for all of time or a balance, else a budget of money or a rate.
     ///
     /// ```

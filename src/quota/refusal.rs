@@ -84,7 +84,7 @@ impl Cause {
     }
 
     /// What is named first where several stand in the way: the key itself, then money and quotas, then rates.
-    const fn order(self) -> u8 {
+    pub(crate) const fn order(self) -> u8 {
         match self {
             Self::Quota | Self::Budget => 1,
             Self::Rate | Self::Slots => 2,
@@ -173,7 +173,7 @@ impl Refusal {
     }
 
     /// What is named first: the key itself, then what time alone never lifts, then quota and budget, then rates.
-    const fn order(&self) -> (u8, u8) {
+    pub(crate) const fn order(&self) -> (u8, u8) {
         let by_cause = self.cause.order();
         let lifts = by_cause > 0 && !matches!(self.when, When::Never);
         (
