@@ -193,10 +193,7 @@ impl<S: Store> Keeper<S> {
                 let hold = Hold::new(force, op, plan, &grant, at);
                 Decision::Granted(Permit::new(self.clone(), hold, None, model))
             }
-            Verdict::Denied(denial) => {
-                let blockers = budgets::explain(force.terms(), &plan, &denial);
-                Decision::Denied(Box::new(Denial::limits(blockers, denial.when)))
-            }
+            Verdict::Denied(denial) => Decision::Denied(Box::new(Denial::limits(force.terms(), &plan, &denial))),
             other => return Err(other.error(Some(&op)).unwrap_or_else(|| lost(at))),
         })
     }
@@ -255,9 +252,7 @@ impl<S: Store> Keeper<S> {
         let accounts = plan.accounts.iter().map(|place| self.store().account(&place.subject));
         let accounts = accounts.collect::<Result<Vec<_>, _>>()?;
         match budgets::decide_on(&plan, accounts, now) {
-            Verdict::Denied(denial) => {
-                Ok(Some(Denial::limits(budgets::explain(force.terms(), &plan, &denial), denial.when)))
-            }
+            Verdict::Denied(denial) => Ok(Some(Denial::limits(force.terms(), &plan, &denial))),
             verdict => verdict.error(None).map_or(Ok(None), Err),
         }
     }
@@ -289,10 +284,7 @@ impl<S: Store> Keeper<S> {
                 self.alert_all(&force, &plan.accounts);
                 Ok(None)
             }
-            Verdict::Denied(denial) => {
-                let blockers = budgets::explain(force.terms(), &plan, denial);
-                Ok(Some(Box::new(Denial::limits(blockers, denial.when))))
-            }
+            Verdict::Denied(denial) => Ok(Some(Box::new(Denial::limits(force.terms(), &plan, denial)))),
             other => Err(other.error(Some(&op)).unwrap_or_else(|| lost(at))),
         }
     }

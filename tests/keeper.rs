@@ -490,3 +490,20 @@ fn a_dropped_permit_wakes_who_waits() {
         granted(waiting.join().unwrap()).release().unwrap();
     });
 }
+
+/// A balance that was used up said that waiting would not help, on the day before its refill.
+#[test]
+fn a_balance_that_is_refilled_says_when() {
+    use keyward::quota::{Every, Refill, RefillPolicy};
+    let refill = Refill { policy: RefillPolicy::Set, amount: Amount::new(3), every: Every::Day };
+    let keeper = Keeper::builder()
+        .limit(Limit::credits(3).refill(refill).by("key"))
+        .clock(ManualClock::at(start()))
+        .build()
+        .unwrap();
+    for _ in 0..3 {
+        granted(keeper.acquire(&alice()).unwrap()).settle(&Usage::new()).unwrap();
+    }
+    let denial = denied(keeper.acquire(&alice()).unwrap());
+    assert_eq!(denial.when, When::At("2026-03-09T00:00:00Z".parse().unwrap()), "{denial}");
+}

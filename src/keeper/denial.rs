@@ -2,10 +2,13 @@
 
 use std::fmt;
 
-use crate::budgets::Blocker;
+use crate::budgets::{self, Blocker};
+use crate::http::{Options, Response};
 use crate::id::LimitId;
 use crate::keys::Exhausted;
+use crate::plan::{self, Plan};
 use crate::quota::{Cause, Refusal, Reply, Table};
+use crate::terms::Terms;
 use crate::time::{Timestamp, When};
 
 /// Why a call may not go out, and when it may.
@@ -32,7 +35,12 @@ impl Denial {
         Self { gate: Some(cause), blockers: Vec::new(), exhausted: None, store_down: false, when: When::Never }
     }
 
-    pub(super) fn limits(blockers: Vec<Blocker>, when: When) -> Self {
+    /// What a store said of a plan, in the words of its limits: those that refill know when by the dates of their zones.
+    pub(super) fn limits(terms: &Terms, plan: &Plan, denial: &plan::Denial) -> Self {
+        let blockers = budgets::explain(terms, plan, denial);
+        let together = blockers.iter().map(|blocker| blocker.refusal.when).reduce(When::and);
+        // Of the ways of a pick one is enough.
+        let when = together.filter(|_| denial.picks.is_empty()).unwrap_or(denial.when);
         Self { gate: None, blockers, exhausted: None, store_down: false, when }
     }
 
@@ -56,11 +64,26 @@ impl Denial {
     pub fn refusals(&self) -> Vec<Refusal> {
         let gate = self.gate.map(Refusal::new);
         let store = self.store_down.then(|| Refusal::new(Cause::Store));
-        let limits = self.blockers.iter().map(|blocker| blocker.refusal.clone());
         let pool = self.exhausted.iter().map(|pool| {
             Refusal::new(if pool.rate_limited { Cause::PoolLimited } else { Cause::PoolDown }).until(pool.when)
         });
+        let limits = self.blockers.iter().map(|blocker| blocker.refusal.clone());
         gate.into_iter().chain(store).chain(limits).chain(pool).collect()
+    }
+
+    /// The whole answer over HTTP: status, headers and body.
+    ///
+    /// ```
+    /// use keyward::http::Options;
+    /// use keyward::{Call, Keeper, Limit, Timestamp};
+    /// let keeper = Keeper::builder().limit(Limit::requests(0).per_minute()).build()?;
+    /// let denial = keeper.acquire(&Call::new())?.denied().expect("none pass");
+    /// assert_eq!(denial.response(&Options::default(), Timestamp::EPOCH).status, 429);
+    /// # Ok::<(), keyward::Error>(())
+    /// ```
+    #[must_use]
+    pub fn response(&self, options: &Options, now: Timestamp) -> Response {
+        options.denied(&self.refusals(), &self.blockers, now)
     }
 
     /// What it is over HTTP: the status, the code, and the seconds of `Retry-After`.

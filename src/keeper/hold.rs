@@ -8,6 +8,7 @@ use super::force::{Force, Priced};
 use crate::account::{Context, Entry, How, Part};
 use crate::amount::{Amount, Cap, Usd};
 use crate::error::Error;
+use crate::http::Left;
 use crate::id::{LimitId, OpId};
 use crate::plan::{Effect, Grant, Place, Plan, Report, Take, Used, Verdict};
 use crate::time::{Length, Timestamp};
@@ -18,6 +19,7 @@ use crate::usage::{Class, Usage};
 struct Taken {
     account: u16,
     entry: Entry,
+    cap: Cap,
     remaining: Option<Amount>,
     window_end: Option<Timestamp>,
 }
@@ -133,7 +135,7 @@ impl Hold {
                 audit: rule.audit,
             };
             let (remaining, window_end) = (taken.remaining, taken.window_end);
-            let taken = Taken { account: *account, entry, remaining, window_end };
+            let taken = Taken { account: *account, entry, cap: rule.cap, remaining, window_end };
             if place < plan.takes.len() { self.ours.push(taken) } else { self.routes.push(taken) }
         }
         self.context = plan.context_with(&grant.picked);
@@ -147,6 +149,14 @@ impl Hold {
     /// Whether the call itself holds something in this account.
     fn is_ours(&self, account: u16) -> bool {
         self.ours.iter().any(|taken| taken.account == account)
+    }
+
+    /// What was left of each of the keeper's limits, as a caller is told.
+    pub(super) fn left(&self) -> impl Iterator<Item = Left<'_>> {
+        self.taken().filter_map(|taken| {
+            let limit = self.force.terms().of(taken.entry.meter)?.limit();
+            Some(Left { limit, cap: taken.cap, remaining: taken.remaining, window_end: taken.window_end })
+        })
     }
 
     pub(super) fn remaining(&self) -> impl Iterator<Item = Remaining> + '_ {

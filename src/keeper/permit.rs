@@ -11,6 +11,7 @@ use super::denial::Denial;
 use super::hold::{Hold, Remaining, Settled, effects};
 use crate::amount::{Cap, Usd};
 use crate::error::Error;
+use crate::http::{Header, Options};
 use crate::id::{KeyId, OpId, Secret};
 use crate::keys::{Answer, Chosen, Pool};
 use crate::plan::{Effect, Plan, Verdict};
@@ -110,6 +111,22 @@ impl<S: Store> Permit<S> {
     #[must_use]
     pub fn remaining(&self) -> Vec<Remaining> {
         self.inner.lock().hold.remaining().collect()
+    }
+
+    /// The headers that tell a caller what was left, for the answer that goes back.
+    ///
+    /// ```
+    /// use keyward::http::Options;
+    /// use keyward::{Call, Keeper, Limit};
+    /// let keeper = Keeper::builder().limit(Limit::requests(60).per_day().named("calls")).build()?;
+    /// let permit = keeper.acquire(&Call::new())?.granted().expect("60 pass");
+    /// let headers = permit.headers(&Options::default());
+    /// assert!(headers[0].1.starts_with("\"calls\";r=59;t="), "{headers:?}");
+    /// # Ok::<(), keyward::Error>(())
+    /// ```
+    #[must_use]
+    pub fn headers(&self, options: &Options) -> Vec<Header> {
+        options.granted(self.inner.lock().hold.left(), self.keeper.now())
     }
 
     /// When what it holds ends by itself, if it holds anything.

@@ -6,7 +6,6 @@ use super::hold::Hold;
 use super::permit::From;
 use super::{Keeper, TRIES, lost};
 use crate::account::Act;
-use crate::budgets;
 use crate::error::Error;
 use crate::id::KeyId;
 use crate::keys::{Chosen, Exhausted, Facts, Learned, Pool, Way};
@@ -52,10 +51,7 @@ impl<S: Store> Keeper<S> {
             self.search(pool, facts, now, |now, _| force.plan(asked, now), |plan, now| force.route(asked, plan, now))?;
         Ok(match found {
             Found::Chosen(plan, grant, chosen, at) => Ok((plan, grant, chosen, at)),
-            Found::Denied(plan, denial) => {
-                let blockers = budgets::explain(force.terms(), &plan, &denial);
-                Err(Box::new(Denial::limits(blockers, denial.when)))
-            }
+            Found::Denied(plan, denial) => Err(Box::new(Denial::limits(force.terms(), &plan, &denial))),
             Found::Exhausted(exhausted) => Err(Box::new(Denial::pool(exhausted))),
         })
     }
@@ -85,10 +81,7 @@ impl<S: Store> Keeper<S> {
         };
         Ok(match self.search(pool, facts, now, make, |plan, now| hold.force.route(&asked, plan, now))? {
             Found::Chosen(plan, grant, chosen, _) => Ok((plan, grant, chosen)),
-            Found::Denied(plan, denial) => {
-                let blockers = budgets::explain(hold.force.terms(), &plan, &denial);
-                Err(Box::new(Denial::limits(blockers, denial.when)))
-            }
+            Found::Denied(plan, denial) => Err(Box::new(Denial::limits(hold.force.terms(), &plan, &denial))),
             Found::Exhausted(exhausted) => Err(Box::new(Denial::pool(exhausted))),
         })
     }
