@@ -71,14 +71,14 @@ pub struct Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { of, name, kind, field, before, after, effect } = self;
-        let of = match of {
+        let word = match of {
             Of::Limit => "limit",
             Of::Pool => "pool",
             Of::Key => "key",
             Of::Price => "price",
             Of::Prices => "prices",
         };
-        f.write_str(of)?;
+        f.write_str(word)?;
         if !name.is_empty() {
             write!(f, " {name}")?;
         }
@@ -89,9 +89,11 @@ impl fmt::Display for Change {
             Kind::Removed => write!(f, "removed, {before}")?,
             Kind::Edited => write!(f, "{} {before} becomes {after}", field.unwrap_or("it"))?,
         }
-        match (kind, effect) {
-            (Kind::Edited, Effect::Kept) => f.write_str("; what was counted stays"),
-            (Kind::Edited, Effect::Fresh) => f.write_str("; counting starts anew"),
+        match (of, kind, effect) {
+            (Of::Key, Kind::Edited, Effect::Kept) => f.write_str("; what is known of it stays"),
+            (Of::Pool, Kind::Edited, Effect::Kept) => f.write_str("; what is known of its keys stays"),
+            (_, Kind::Edited, Effect::Kept) => f.write_str("; what was counted stays"),
+            (_, Kind::Edited, Effect::Fresh) => f.write_str("; counting starts anew"),
             _ => Ok(()),
         }
     }

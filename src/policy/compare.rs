@@ -3,7 +3,7 @@
 use super::Checked;
 use super::changes::{Changes, Effect, Kind, Of};
 use super::pools::{KeyPlan, Plan};
-use crate::account::{Ask, MeterId};
+use crate::account::{Ask, Firm, MeterId};
 use crate::amount::Cap;
 use crate::keys::OnExhausted;
 use crate::limit::{Compiled, Limit, Own, Shape};
@@ -11,6 +11,9 @@ use crate::pool::{Cooling, Strategy};
 use crate::price::{Book, Entry, Price};
 use crate::time::Timestamp;
 use crate::usage::Usage;
+
+/// What a field of something has, in words.
+type Value<T> = fn(&T) -> Option<String>;
 
 pub(super) fn between(old: &Checked, new: &Checked) -> Changes {
     let mut changes = Changes::default();
@@ -62,7 +65,7 @@ fn alike(one: &Compiled, other: &Compiled) -> bool {
 
 fn edited(old: &Compiled, new: &Compiled, changes: &mut Changes) {
     let name = new.id().as_str();
-    let fields: [(&'static str, fn(&Compiled) -> Option<String>, Effect); 17] = [
+    let fields: [(&'static str, Value<Compiled>, Effect); 17] = [
         ("measure", |limit| Some(limit.measure().to_string()), Effect::Kept),
         ("window", |limit| Some(limit.schedule()), Effect::Fresh),
         ("by", |limit| listed(limit.by()), Effect::Fresh),
@@ -106,7 +109,7 @@ fn edited(old: &Compiled, new: &Compiled, changes: &mut Changes) {
             },
             Effect::Kept,
         ),
-        ("soft", |limit| Some(format!("{:?}", rule(limit).firm).to_lowercase()), Effect::Kept),
+        ("soft", |limit| Some((limit.firm() == Firm::Soft).to_string()), Effect::Kept),
         ("if_present", |limit| Some(matches!(limit.subject(|_| None), Ok(None)).to_string()), Effect::Kept),
         (
             "assume",
@@ -176,7 +179,7 @@ fn pools(old: &[Plan], new: &[Plan], changes: &mut Changes) {
 
 fn pool(old: &Plan, new: &Plan, changes: &mut Changes) {
     let name = new.name.as_str();
-    let fields: [(&'static str, fn(&Plan) -> Option<String>); 6] = [
+    let fields: [(&'static str, Value<Plan>); 6] = [
         ("strategy", |plan| Some(strategy(plan.strategy))),
         ("cooling", |plan| Some(cooling(&plan.cooling))),
         ("limits", |plan| own_limits(&plan.each)),
@@ -200,13 +203,13 @@ fn pool(old: &Plan, new: &Plan, changes: &mut Changes) {
     }
     let order = |plan: &Plan, other: &Plan| {
         let both = |key: &&KeyPlan| other.keys.iter().any(|known| known.called() == key.called());
-        listed(plan.keys.iter().filter(both).map(KeyPlan::called))
+        Some(plan.keys.iter().filter(both).map(KeyPlan::called).collect::<Vec<_>>().join(", "))
     };
     changes.edited(Of::Pool, name, "order", [order(old, new), order(new, old)], Effect::Kept);
 }
 
 fn key(called: &str, old: &KeyPlan, new: &KeyPlan, changes: &mut Changes) {
-    let fields: [(&'static str, fn(&KeyPlan) -> Option<String>); 8] = [
+    let fields: [(&'static str, Value<KeyPlan>); 8] = [
         ("secret", |key| Some(key.reference.to_string())),
         ("name", |key| key.like.called().map(str::to_owned)),
         ("provider", |key| key.like.of_provider().map(str::to_owned)),

@@ -1,5 +1,8 @@
 //! The fields of a policy, by their names. Nothing here is checked.
 
+use std::fmt;
+
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::raw::{Entry, Many, Pairs, Raw};
@@ -20,6 +23,63 @@ macro_rules! forms {
             #[serde(default, deny_unknown_fields)]
             pub(super) struct $name {
                 $($(#[$attribute])* #[serde(skip_serializing_if = "is_nothing")] pub(super) $field: $type,)*
+            }
+        )*
+    };
+}
+
+/// The same, where secrets may stand nearby: fields that are not known are kept by their names and refused with all else
+/// that is wrong, since a format's reader might quote the line on which it stopped.
+macro_rules! quiet_forms {
+    ($($(#[$about:meta])* $name:ident { $($field:ident $(| $alias:literal)*: $type:ty,)* })*) => {
+        $(
+            $(#[$about])*
+            #[derive(Clone, Default, PartialEq, Serialize)]
+            pub(super) struct $name {
+                $(#[serde(skip_serializing_if = "is_nothing")] pub(super) $field: $type,)*
+                #[serde(skip)]
+                pub(super) unknown: Vec<String>,
+            }
+
+            impl $name {
+                /// The names of its fields.
+                pub(super) const FIELDS: &'static [&'static str] = &[$(stringify!($field),)*];
+            }
+
+            impl<'de> Deserialize<'de> for $name {
+                fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                    struct Fields;
+
+                    impl<'de> Visitor<'de> for Fields {
+                        type Value = $name;
+
+                        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                            f.write_str("fields with a value each")
+                        }
+
+                        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<$name, A::Error> {
+                            let (mut form, mut seen) = ($name::default(), Vec::new());
+                            while let Some(name) = map.next_key::<String>()? {
+                                match name.as_str() {
+                                    $(stringify!($field) $(| $alias)* => {
+                                        if seen.contains(&stringify!($field)) {
+                                            return Err(A::Error::duplicate_field(stringify!($field)));
+                                        }
+                                        seen.push(stringify!($field));
+                                        form.$field = map.next_value()?;
+                                    })*
+                                    _ => {
+                                        map.next_value::<IgnoredAny>()?;
+                                        form.unknown.push(name);
+                                    }
+                                }
+                            }
+                            Ok(form)
+                        }
+                    }
+
+                    deserializer.deserialize_map(Fields)
+                }
             }
         )*
     };
@@ -64,6 +124,30 @@ forms! {
         policy: Word,
         most: Word,
     }
+    PriceForm {
+        provider: Word,
+        model: Word,
+        class: Word,
+        from: Word,
+        free: Word,
+        input: Word,
+        cache_read: Word,
+        cache_write_5m: Word,
+        cache_write_1h: Word,
+        output: Word,
+        each_request: Word,
+        extras: Pairs,
+        longest_prompt: Word,
+    }
+    FallbacksForm {
+        cache_read: Word,
+        cache_write_5m: Word,
+        cache_write_1h: Word,
+        media: Word,
+    }
+}
+
+quiet_forms! {
     PoolForm {
         name: Word,
         provider: Word,
@@ -78,8 +162,7 @@ forms! {
     }
     KeyForm {
         // Whatever a person calls it, what stands there is never part of a message.
-        #[serde(alias = "key", alias = "api_key", alias = "token", alias = "value")]
-        secret: Option<Written>,
+        secret | "key" | "api_key" | "token" | "value": Option<Written>,
         id: Word,
         name: Word,
         provider: Word,
@@ -114,26 +197,5 @@ forms! {
         stated: Word,
         read: Word,
         most: Word,
-    }
-    PriceForm {
-        provider: Word,
-        model: Word,
-        class: Word,
-        from: Word,
-        free: Word,
-        input: Word,
-        cache_read: Word,
-        cache_write_5m: Word,
-        cache_write_1h: Word,
-        output: Word,
-        each_request: Word,
-        extras: Pairs,
-        longest_prompt: Word,
-    }
-    FallbacksForm {
-        cache_read: Word,
-        cache_write_5m: Word,
-        cache_write_1h: Word,
-        media: Word,
     }
 }

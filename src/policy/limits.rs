@@ -7,7 +7,7 @@ use super::shapes::shape;
 use super::text;
 use crate::account::{Audit, OnExpiry};
 use crate::amount::{Amount, Measure, Usd};
-use crate::id;
+use crate::id::{self, Subject};
 use crate::limit::{Limit, Shape};
 
 /// The words that a policy lists as its own.
@@ -66,7 +66,10 @@ pub(super) fn limit(entry: &Entry<LimitForm>, path: &str, words: &Words, finding
         let known = dimension(&field, &Raw::text(name), words, findings);
         let value = findings.text(&field, Some(value));
         if let (Some(name), Some(value)) = (known.filter(|name| once(&field, name, findings)), value) {
-            set(findings, &|limit| limit.when(&name, &value));
+            match Subject::of([(name.as_str(), value.as_str())]) {
+                Ok(_) => set(findings, &|limit| limit.when(&name, &value)),
+                Err(error) => findings.refuse(&field, &value, error.expected().unwrap_or_default()),
+            }
         }
     }
     if findings.switch(&at("if_present"), form.if_present.as_ref()) {
@@ -99,6 +102,9 @@ pub(super) fn limit(entry: &Entry<LimitForm>, path: &str, words: &Words, finding
     }
     match form.relaxed.as_ref() {
         Some(Raw::Text(text)) if text == "money" => set(findings, &Limit::relaxed_money),
+        Some(Raw::Switch(true)) if measure == Some(Measure::Usd) || matches!(shape, Some(Shape::Credits(..))) => {
+            findings.refuse(&at("relaxed"), true, "neither money nor credits; or relaxed = \"money\"");
+        }
         Some(Raw::Switch(true)) => set(findings, &Limit::relaxed),
         None | Some(Raw::Switch(false)) => {}
         Some(other) => findings.refuse(&at("relaxed"), other, "true, false, or money"),
@@ -195,7 +201,7 @@ fn amount(
         Raw::Float(_) if measure == Some(&Measure::Usd) => {
             return refused(findings, "money is exact: write it in quotes, as in \"12.50\"");
         }
-        Raw::Float(_) | Raw::Switch(_) => return refused(findings, "a whole number"),
+        Raw::Float(_) | Raw::Switch(_) | Raw::Odd(_) => return refused(findings, "a whole number"),
     };
     if measure == Some(&Measure::Usd) {
         let dollars = text.trim_start_matches('$');

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use super::forms::{CoolingForm, KeyForm, LimitForm, PoolForm, StrategyForm};
+use super::forms::{CoolingForm, KeyForm, LadderForm, LimitForm, PatienceForm, PoolForm, StrategyForm};
 use super::limits::{self, Words};
 use super::problems::Findings;
 use super::raw::{Entry, Raw};
@@ -83,6 +83,7 @@ pub(super) fn plans(forms: &[PoolForm], words: &Words, findings: &mut Findings) 
 fn plan(form: &PoolForm, path: String, words: &Words, findings: &mut Findings) -> Option<Plan> {
     let before = findings.count();
     let at = |field: &str| format!("{path}.{field}");
+    findings.unknown(&path, &form.unknown, PoolForm::FIELDS);
     let name = match &form.name {
         None => {
             findings.refuse(&at("name"), "nothing", "a name");
@@ -149,6 +150,7 @@ fn key(
         Entry::Form(form) => (form.secret.as_ref(), &**form),
     };
     let at = |field: &str| format!("{path}.{field}");
+    findings.unknown(&path, &form.unknown, KeyForm::FIELDS);
     let reference = match written {
         None => {
             findings.refuse(&at("secret"), "nothing", "env:NAME, file:PATH or name:NAME");
@@ -216,12 +218,13 @@ fn strategy(entry: Option<&Entry<StrategyForm>>, path: &str, findings: &mut Find
         Some(Entry::Form(form)) => {
             let field = format!("{field}.by");
             if form.by.is_none() {
-                findings.refuse(&field, "nothing", "one of round_robin, random, sticky, ...");
+                findings.refuse(&field, "nothing", "the name of a strategy, such as sticky");
             }
             (findings.word(&field, form.by.as_ref(), &STRATEGIES), &**form)
         }
     };
     let at = |name: &str| format!("{field}.{name}");
+    findings.unknown(&field, &form.unknown, StrategyForm::FIELDS);
     let in_a_row = findings.whole(&at("in_a_row"), form.in_a_row.as_ref(), "a whole number from 1 on");
     let seed = findings.whole(&at("seed"), form.seed.as_ref(), "a whole number");
     let lifetime = findings.parse(&at("lifetime"), form.lifetime.as_ref());
@@ -250,6 +253,9 @@ fn strategy(entry: Option<&Entry<StrategyForm>>, path: &str, findings: &mut Find
 fn cooling(form: &CoolingForm, path: &str, findings: &mut Findings) -> Cooling {
     let mut cooling = Cooling::default();
     let before = findings.count();
+    findings.unknown(path, &form.unknown, CoolingForm::FIELDS);
+    findings.unknown(&format!("{path}.ladder"), &form.ladder.unknown, LadderForm::FIELDS);
+    findings.unknown(&format!("{path}.patience"), &form.patience.unknown, PatienceForm::FIELDS);
     for (name, raw, length) in [
         ("ladder.first", &form.ladder.first, &mut cooling.ladder.first),
         ("ladder.longest", &form.ladder.longest, &mut cooling.ladder.longest),

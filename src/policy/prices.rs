@@ -4,7 +4,7 @@ use super::forms::{FallbacksForm, PriceForm};
 use super::problems::Findings;
 use super::raw::{Entry, Raw};
 use super::shapes::instant;
-use crate::amount::Usd;
+use crate::amount::{Measure, Usd};
 use crate::price::{Book, Entry as Line, Fallback, Fallbacks, OnUnpriced, Price, Rate};
 use crate::time::Timestamp;
 
@@ -62,6 +62,15 @@ fn line(form: &PriceForm, path: &str, findings: &mut Findings) -> Option<Line> {
     }
     let provider = findings.text(&at("provider"), form.provider.as_ref());
     let class = findings.text(&at("class"), form.class.as_ref());
+    for (name, line) in [
+        ("model", model.as_deref().map(|model| Line::new(model, Price::new()))),
+        ("provider", provider.as_deref().map(|provider| Line::new("m", Price::new()).provider(provider))),
+        ("class", class.as_deref().map(|class| Line::new("m", Price::new()).class(class))),
+    ] {
+        if let Some(Err(error)) = line.map(|line| Book::new().push(line)) {
+            findings.refuse(&at(name), error.value().unwrap_or_default(), error.expected().unwrap_or_default());
+        }
+    }
     let from = instant(&at("from"), form.from.as_ref(), findings).unwrap_or(Timestamp::MIN);
     let free = findings.switch(&at("free"), form.free.as_ref());
     let mut price = if free { Price::free() } else { Price::new() };
@@ -78,7 +87,7 @@ fn line(form: &PriceForm, path: &str, findings: &mut Findings) -> Option<Line> {
         if free {
             findings.refuse(&at(name), raw, "nothing here, since the model is free");
         }
-        *slot = rate(&at(name), raw, findings).or(*slot);
+        *slot = exact(&at(name), raw, findings).or(*slot);
     }
     if let Some(raw) = &form.each_request {
         stated = true;
@@ -93,7 +102,11 @@ fn line(form: &PriceForm, path: &str, findings: &mut Findings) -> Option<Line> {
     }
     for (name, raw) in &form.extras.0 {
         stated = true;
-        if let Some(rate) = rate(&at(&format!("extras.{name}")), raw, findings) {
+        let field = at(&format!("extras.{name}"));
+        if let Err(error) = Measure::custom(name) {
+            findings.refuse(&field, name, error.expected().unwrap_or_default());
+        }
+        if let Some(rate) = exact(&field, raw, findings) {
             price = price.extra(name, rate);
         }
     }
@@ -109,10 +122,6 @@ fn line(form: &PriceForm, path: &str, findings: &mut Findings) -> Option<Line> {
     line.provider = provider.map(Into::into);
     line.class = class.map(Into::into);
     Some(line)
-}
-
-fn rate(field: &str, raw: &Raw, findings: &mut Findings) -> Option<Rate> {
-    exact(field, raw, findings)
 }
 
 /// What a decimal text says; a number that may have been rounded is refused.

@@ -113,6 +113,14 @@ impl Findings {
         self.push(Error::invalid(field.to_owned(), value, expected.into()));
     }
 
+    /// Refuses fields that there are not; what they have is not repeated.
+    pub(super) fn unknown(&mut self, path: &str, names: &[String], known: &[&str]) {
+        for name in names {
+            let shown: String = name.chars().take(64).collect();
+            self.refuse(&format!("{path}.{shown}"), "an unknown field", format!("one of {}", known.join(", ")));
+        }
+    }
+
     pub(super) fn warn(&mut self, field: &str, text: impl fmt::Display) {
         self.warnings.push(Warning { field: field.to_owned(), text: text.to_string() });
     }
@@ -147,7 +155,7 @@ impl Findings {
         let number = match raw {
             Raw::Integer(number) => u64::try_from(*number).ok(),
             Raw::Text(text) => digits(text).and_then(|digits| digits.parse().ok()),
-            Raw::Float(_) | Raw::Switch(_) => None,
+            Raw::Float(_) | Raw::Switch(_) | Raw::Odd(_) => None,
         };
         let number = number.and_then(|number| T::try_from(number).ok());
         if number.is_none() {

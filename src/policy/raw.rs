@@ -4,11 +4,14 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 /// How a TOML reader hands over a date that stands without quotes.
 const TOML_DATE: &str = "$__toml_private_datetime";
+
+const LIST: &str = "a list";
+const TABLE: &str = "a table";
 
 /// One value. Whatever its kind, it is read; whether it can be what it stands for is asked later, of all values.
 #[derive(Clone, PartialEq)]
@@ -17,6 +20,8 @@ pub(super) enum Raw {
     Integer(i128),
     Float(f64),
     Switch(bool),
+    /// What can be no value at all, in words.
+    Odd(&'static str),
 }
 
 impl Raw {
@@ -32,6 +37,7 @@ impl fmt::Display for Raw {
             Self::Integer(number) => number.fmt(f),
             Self::Float(number) => number.fmt(f),
             Self::Switch(on) => on.fmt(f),
+            Self::Odd(what) => f.write_str(what),
         }
     }
 }
@@ -67,11 +73,25 @@ impl<'de> Deserialize<'de> for Raw {
                 Ok(Raw::text(text))
             }
 
+            fn visit_unit<E>(self) -> Result<Raw, E> {
+                Ok(Raw::Odd("null"))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Raw, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Raw::Odd(LIST))
+            }
+
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw, A::Error> {
-                match map.next_key::<String>()?.as_deref() {
-                    Some(TOML_DATE) => map.next_value().map(Raw::Text),
-                    _ => Err(A::Error::invalid_type(serde::de::Unexpected::Map, &self)),
+                let mut date = None;
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == TOML_DATE {
+                        date = Some(map.next_value()?);
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
                 }
+                Ok(date.map_or(Raw::Odd(TABLE), Raw::Text))
             }
         }
 
@@ -89,6 +109,9 @@ impl Serialize for Raw {
             },
             Self::Float(number) => serializer.serialize_f64(*number),
             Self::Switch(on) => serializer.serialize_bool(*on),
+            Self::Odd(LIST) => serializer.collect_seq(std::iter::empty::<()>()),
+            Self::Odd(TABLE) => serializer.collect_map(std::iter::empty::<((), ())>()),
+            Self::Odd(_) => serializer.serialize_unit(),
         }
     }
 }
@@ -117,6 +140,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Many<T> {
                     },
                     Raw::Float(number) => T::deserialize(serde::de::value::F64Deserializer::new(number)),
                     Raw::Switch(on) => T::deserialize(serde::de::value::BoolDeserializer::new(on)),
+                    Raw::Odd(what) => T::deserialize(serde::de::value::StrDeserializer::new(what)),
                 };
                 value.map(|value| Many(vec![value]))
             }
@@ -249,6 +273,15 @@ impl<'de, T: Deserialize<'de>, P: From<Raw>> Deserialize<'de> for Entry<T, P> {
 
             fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
                 Ok(Entry::Plain(Raw::text(text).into()))
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Entry::Plain(Raw::Odd("null").into()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Entry::Plain(Raw::Odd(LIST).into()))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {

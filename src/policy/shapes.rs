@@ -86,7 +86,7 @@ pub(super) fn shape(form: &LimitForm, measure: Option<&Measure>, path: &str, fin
         ("week_start", &form.week_start, &[Kind::Calendar], "the window week"),
         ("day", &form.day, &[Kind::Calendar], "the window month"),
         ("at", &form.at, &[Kind::Calendar], "the windows day, week and month"),
-        ("zone", &form.zone, &[Kind::Calendar, Kind::Credits], "what goes by a calendar"),
+        ("zone", &form.zone, &[Kind::Calendar, Kind::Credits], "a calendar or to credits"),
         ("refill", &refills, &[Kind::Credits], "the shape credits"),
     ];
     // Where nothing says what the window is, nothing can be said of what belongs to it.
@@ -123,7 +123,7 @@ pub(super) fn shape(form: &LimitForm, measure: Option<&Measure>, path: &str, fin
         (None, Kind::Lifetime | Kind::Credits) => None,
         (None, _) => return missing(findings, "window", WINDOW),
         (Some(_), Kind::Credits) => return refused_window(form, path, "none: a balance is refilled", findings),
-        (Some(_), Kind::Lifetime) if slots => {
+        (Some(_), _) if slots => {
             return refused_window(form, path, "none: slots are what is under way now", findings);
         }
         (Some(Time::Length(_)), Kind::Calendar) => {

@@ -42,8 +42,16 @@ impl FromStr for Limit {
     fn from_str(text: &str) -> Result<Self, Error> {
         let mut findings = Findings::default();
         let limit = limits::limit(&Entry::Plain(Raw::text(text)), "limit", &limits::Words::default(), &mut findings);
-        let (limit, _) = findings.end(limit)?;
-        limit.ok_or_else(|| Error::invalid("limit", text, SHAPE))
+        match findings.end(limit) {
+            Ok((limit, _)) => limit.ok_or_else(|| Error::invalid("limit", text, SHAPE)),
+            Err(problems) => Err(match problems.iter().as_slice() {
+                [only] => only.clone(),
+                several => {
+                    let listed: Vec<String> = several.iter().map(Error::to_string).collect();
+                    Error::invalid("limit", text, listed.join("; "))
+                }
+            }),
+        }
     }
 }
 

@@ -25,6 +25,7 @@ fn said(text: &str) -> String {
             Err(problems) => problems.to_string(),
         },
         Err(error) => {
+            assert!(!error.to_string().contains("canary"), "{error}");
             let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap();
             let (line, column) =
                 (before.lines().count().max(1), before.len() - before.rfind('\n').map_or(0, |at| at + 1) + 1);

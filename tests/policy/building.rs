@@ -4,6 +4,9 @@ use keyward::policy::{Policy, Reference};
 use keyward::price::{Model, Why};
 use keyward::{Error, Secret, Timestamp, Usage, Usd};
 
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
 use super::{pairs, policy};
 
 fn secrets(reference: &Reference) -> Result<Secret, Error> {
@@ -171,8 +174,7 @@ fn prices_make_a_book() {
     let book = built.prices.unwrap();
     let now: Timestamp = "2026-03-01T00:00:00Z".parse().unwrap();
     let cost = |model: Model<'_>, usage: &Usage| book.cost(model, now, usage).unwrap();
-    let usage =
-        Usage::new().requests(1).input(1_000_000 / 10).cache_read(100_000).output(0).extra("web_searches", 2);
+    let usage = Usage::new().requests(1).input(1_000_000 / 10).cache_read(100_000).output(0).extra("web_searches", 2);
     let expected = Usd::cents(25 + 25 + 1 + 2);
     assert_eq!(cost(Model::named("gpt-x-9").of("openai"), &usage).usd(), Some(expected));
     let batch = Model::named("gpt-x-1").class("batch");
@@ -210,4 +212,86 @@ fn a_policy_goes_through_json_and_back_unchanged() {
     assert!(!json.contains("null"), "{json}");
     assert!(written.diff(&again).unwrap().is_empty());
     assert_eq!(again.check().unwrap_or_else(|problems| panic!("{problems}")), []);
+}
+
+/// Any JSON where a policy's parts belong.
+fn anything() -> impl Strategy<Value = Value> {
+    const WORDS: [&str; 16] = [
+        "a",
+        "env:OPENAI",
+        "name:spaced",
+        "file:/run/spare",
+        "name:masked",
+        "env:A",
+        "random",
+        "sticky",
+        "weighted",
+        "best_effort",
+        "wait 5s",
+        "5s",
+        "2.50",
+        "2026-01-01",
+        "5 requests / 1m",
+        "plain",
+    ];
+    let leaf = prop_oneof![
+        6 => (0..WORDS.len()).prop_map(|at| Value::from(WORDS[at])),
+        1 => (-2..5_i64).prop_map(Value::from),
+        1 => any::<bool>().prop_map(Value::from),
+        1 => Just(Value::Null),
+    ];
+    const FIELDS: [&str; 24] = [
+        "name",
+        "keys",
+        "secret",
+        "id",
+        "weight",
+        "strategy",
+        "by",
+        "in_a_row",
+        "lifetime",
+        "cooling",
+        "ladder",
+        "first",
+        "limits",
+        "fallback",
+        "on_exhausted",
+        "twice",
+        "model",
+        "input",
+        "from",
+        "extras",
+        "pools",
+        "prices",
+        "price_fallbacks",
+        "unpriced",
+    ];
+    leaf.prop_recursive(4, 24, 5, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::btree_map((0..FIELDS.len()).prop_map(|at| FIELDS[at].to_owned()), inner, 0..5)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_pools_and_no_prices_panic_or_tell_a_secret(pools in anything(), prices in anything(), more in anything()) {
+        for written in [json!({"pools": [pools]}), json!({"prices": [prices]}), json!({"price_fallbacks": more}), more.clone()] {
+            let Ok(policy) = serde_json::from_value::<Policy>(written) else { continue };
+            match policy.build(secrets) {
+                Ok(built) => {
+                    let shown = format!("{built:?}");
+                    prop_assert!(policy.check().is_ok() && !shown.contains("canary"), "{}", shown);
+                }
+                Err(problems) => {
+                    let shown = format!("{problems} {problems:?}");
+                    prop_assert!(!shown.contains("canary"), "{}", shown);
+                }
+            }
+        }
+    }
 }

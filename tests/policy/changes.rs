@@ -126,11 +126,11 @@ fn keys_come_go_move_and_are_edited() {
              block_the_only_key false becomes ladder 1s to 5m, transient 5s, exhausted 2h, model 1h, patience 1s 1m 1w, jitter 0, \
              probe 1m, block_the_only_key false",
             "pool openai: on_exhausted refuse becomes best_effort",
-            "key c of openai: secret env:C becomes file:/run/c; what was counted stays",
-            "key c of openai: weight 1 becomes 2; what was counted stays",
-            "key c of openai: limits nothing becomes 5 requests per 1m; what was counted stays",
+            "key c of openai: secret env:C becomes file:/run/c; what is known of it stays",
+            "key c of openai: weight 1 becomes 2; what is known of it stays",
+            "key c of openai: limits nothing becomes 5 requests per 1m; what is known of it stays",
             "key env:D of openai: added, env:D",
-            "pool openai: order env:A and env:B and c becomes env:B and env:A and c; what was counted stays",
+            "pool openai: order env:A, env:B, c becomes env:B, env:A, c; what is known of its keys stays",
             "pool fresh: added, env:A",
             "pool gone: removed, env:A",
         ]
