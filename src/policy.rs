@@ -71,6 +71,7 @@ mod prices;
 mod problems;
 mod raw;
 mod reference;
+mod settings;
 mod shapes;
 mod text;
 

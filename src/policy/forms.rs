@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use super::problems::Findings;
 use super::raw::{Entry, Many, Pairs, Raw};
 use super::reference::Written;
 use crate::limit::Weights;
@@ -28,8 +29,8 @@ macro_rules! forms {
     };
 }
 
-/// The same, where secrets may stand nearby: fields that are not known are kept by their names and refused with all else
-/// that is wrong, since a format's reader might quote the line on which it stopped.
+/// The same, where secrets may stand nearby: fields that are not known or come again are kept by their names and refused with
+/// all else that is wrong, since a format's reader might quote the line on which it stopped.
 macro_rules! quiet_forms {
     ($($(#[$about:meta])* $name:ident { $($field:ident $(| $alias:literal)*: $type:ty,)* })*) => {
         $(
@@ -39,11 +40,17 @@ macro_rules! quiet_forms {
                 $(#[serde(skip_serializing_if = "is_nothing")] pub(super) $field: $type,)*
                 #[serde(skip)]
                 pub(super) unknown: Vec<String>,
+                #[serde(skip)]
+                pub(super) again: Vec<String>,
             }
 
             impl $name {
-                /// The names of its fields.
-                pub(super) const FIELDS: &'static [&'static str] = &[$(stringify!($field),)*];
+                /// Refuses what should not be there.
+                pub(super) fn only_known(&self, path: &str, findings: &mut Findings) {
+                    const FIELDS: &[&str] = &[$(stringify!($field),)*];
+                    findings.unknown(path, &self.unknown, FIELDS);
+                    findings.again(path, &self.again);
+                }
             }
 
             impl<'de> Deserialize<'de> for $name {
@@ -63,7 +70,9 @@ macro_rules! quiet_forms {
                                 match name.as_str() {
                                     $(stringify!($field) $(| $alias)* => {
                                         if seen.contains(&stringify!($field)) {
-                                            return Err(A::Error::duplicate_field(stringify!($field)));
+                                            map.next_value::<IgnoredAny>()?;
+                                            form.again.push(name);
+                                            continue;
                                         }
                                         seen.push(stringify!($field));
                                         form.$field = map.next_value()?;

@@ -121,6 +121,13 @@ impl Findings {
         }
     }
 
+    /// Refuses fields that come twice; what they have is not repeated.
+    pub(super) fn again(&mut self, path: &str, names: &[String]) {
+        for name in names {
+            self.refuse(&format!("{path}.{name}"), "a field again", "each field once");
+        }
+    }
+
     pub(super) fn warn(&mut self, field: &str, text: impl fmt::Display) {
         self.warnings.push(Warning { field: field.to_owned(), text: text.to_string() });
     }

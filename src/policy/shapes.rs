@@ -126,7 +126,7 @@ pub(super) fn shape(form: &LimitForm, measure: Option<&Measure>, path: &str, fin
         (Some(_), _) if slots => {
             return refused_window(form, path, "none: slots are what is under way now", findings);
         }
-        (Some(Time::Length(_)), Kind::Calendar) => {
+        (Some(Time::Length(_) | Time::Lifetime), Kind::Calendar) => {
             return refused_window(form, path, "one of hour, day, week and month", findings);
         }
         (Some(Time::Length(length)), _) => Some(*length),
