@@ -1,8 +1,11 @@
 //! What is built of a policy, and where its secrets come from.
 
+use keyward::keys::{Acquired, Facts};
+use keyward::plan::Adopt;
 use keyward::policy::{Policy, Reference};
 use keyward::price::{Model, Why};
-use keyward::{Error, Secret, Timestamp, Usage, Usd};
+use keyward::terms::Terms;
+use keyward::{Error, MemoryStore, OpId, Secret, Timestamp, Usage, Usd};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -212,6 +215,33 @@ fn a_policy_goes_through_json_and_back_unchanged() {
     assert!(!json.contains("null"), "{json}");
     assert!(written.diff(&again).unwrap().is_empty());
     assert_eq!(again.check().unwrap_or_else(|problems| panic!("{problems}")), []);
+}
+
+#[test]
+fn what_is_built_counts_and_chooses() {
+    let built = policy(
+        r#"
+        limits = ["2 requests / day by key", "10 USD / 30d by team"]
+        [[pools]]
+        name = "a"
+        keys = "env:OPENAI"
+        limits = ["1 requests / day"]
+        "#,
+    )
+    .build(secrets)
+    .unwrap();
+    let (store, now) = (MemoryStore::new(), Timestamp::EPOCH);
+    let terms = Terms::adopt_compiled(&store, built.limits, Adopt::Start, now).unwrap();
+    let names: Vec<&str> = terms.iter().map(|term| term.limit().id().as_str()).collect();
+    assert_eq!(names, ["requests per day at 00:00 UTC by key", "usd per 30d by team"]);
+    let mut chosen = Vec::new();
+    for call in 0..4 {
+        match built.pools[0].acquire(&store, &Facts::default(), &OpId::at(now, call), now).unwrap() {
+            Acquired::Granted(key) => chosen.push(key.secret().expose().to_owned()),
+            other => assert!(call == 3, "each of three keys may be used once a day: {other:?}"),
+        }
+    }
+    assert_eq!(chosen, ["sk-canary-one-11111", "sk-canary-two-22222", "sk-canary-three-3333"]);
 }
 
 /// Any JSON where a policy's parts belong.
