@@ -43,6 +43,8 @@ pub enum Effect {
     Kept,
     /// It counts no more, and counting starts anew.
     Fresh,
+    /// Balances that are there stay as they are: it holds for those that have yet to begin.
+    NewBalances,
     /// Nothing is counted there.
     None,
 }
@@ -94,6 +96,7 @@ impl fmt::Display for Change {
             (Of::Pool, Kind::Edited, Effect::Kept) => f.write_str("; what is known of its keys stays"),
             (_, Kind::Edited, Effect::Kept) => f.write_str("; what was counted stays"),
             (_, Kind::Edited, Effect::Fresh) => f.write_str("; counting starts anew"),
+            (_, Kind::Edited, Effect::NewBalances) => f.write_str("; balances that are there stay as they are"),
             _ => Ok(()),
         }
     }

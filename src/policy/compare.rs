@@ -125,7 +125,9 @@ fn edited(old: &Compiled, new: &Compiled, changes: &mut Changes) {
         ("alert_at_percent", |limit| listed(limit.alerts()), Effect::Kept),
         ("relaxed", |limit| Some(limit.is_relaxed().to_string()), Effect::Kept),
     ];
+    let balances = [old, new].into_iter().all(|limit| matches!(limit.shape(), Shape::Credits(..)));
     for (field, value, effect) in fields {
+        let effect = if balances && matches!(field, "amount" | "refill") { Effect::NewBalances } else { effect };
         changes.edited(Of::Limit, name, field, [value(old), value(new)], effect);
     }
     let note = |limit: &Compiled| Some(limit.note().to_owned()).filter(|note| !note.is_empty());

@@ -94,7 +94,11 @@ fn every_setting_of_a_limit_is_seen() {
     );
     let credits = |more: &str| format!("limits = [{{ shape = \"credits\", amount = 5{more} }}]");
     let refill = ", refill = { amount = 1, every = \"day\", policy = \"set\" }";
-    assert_eq!(changes(&credits(""), &credits(refill)).iter().next().unwrap().field, Some("refill"));
+    let found = changes(&credits(""), &credits(refill));
+    assert_eq!(
+        found.iter().map(|change| (change.field, change.effect)).collect::<Vec<_>>(),
+        [(Some("refill"), Effect::NewBalances)]
+    );
 }
 
 #[test]
