@@ -1,6 +1,11 @@
 //! What would change if one policy took the place of another.
 
-use keyward::policy::{Changes, Effect, Kind, Of};
+use keyward::account::{Act, Ask};
+use keyward::limit::Own;
+use keyward::plan::{Adopt, Plan, Take, Verdict};
+use keyward::policy::{Changes, Effect, Kind, Of, Policy, Reference};
+use keyward::terms::Terms;
+use keyward::{Amount, MemoryStore, Store, Subject, Timestamp};
 
 use super::policy;
 
@@ -175,4 +180,35 @@ fn changes_are_data_too() {
 fn a_policy_that_is_wrong_has_no_changes_but_problems() {
     let (good, bad) = (policy(r#"limits = ["60 requests / 1m"]"#), policy(r#"limits = ["60 requests / 0m"]"#));
     assert!(good.diff(&bad).is_err() && bad.diff(&good).is_err() && good.diff(&good).unwrap().is_empty());
+}
+
+/// What is said beforehand is what a store does when the change comes: three of five are used, and three more are asked for.
+#[test]
+fn a_store_does_what_was_said_beforehand() {
+    let start = "5 requests / 30d named n";
+    for (old, new) in [
+        (start, "4 requests / 30d named n"),
+        (start, "5 tokens / 30d named n"),
+        (start, "5 requests / 30d when team=red named n"),
+        (start, "5 requests / 7d named n"),
+        (start, "5 requests / month named n"),
+        (start, "5 requests / 1h named n"),
+        ("5 requests / month named n", "5 requests / month @ +01:00 named n"),
+        ("5 requests / 1h burst 5 named n", "5 requests / 1h burst 4 named n"),
+        ("5 requests / 1h named n", "5 requests / 1h rolling 6 named n"),
+    ] {
+        let [old, new] = [old, new].map(|text| policy(&format!("limits = [\"{text}\"]")));
+        let said = old.diff(&new).unwrap();
+        let fresh = said.iter().any(|change| change.effect == Effect::Fresh);
+        let (store, now): (_, Timestamp) = (MemoryStore::new(), "2026-03-15T12:00:00Z".parse().unwrap());
+        let charge = |policy: &Policy, how: Adopt| {
+            let limits = policy.build(Reference::read).unwrap().limits;
+            let terms = Terms::adopt_compiled(&store, limits, how, now).unwrap();
+            let rule = terms.iter().next().unwrap().rule(&Own::default(), now);
+            let take = Take { account: 0, rule, ask: Ask::Exact(Amount::new(3)), act: Act::Charge };
+            store.apply(&Plan::new(now).named(Subject::everyone()).take(take), now).unwrap()
+        };
+        assert!(matches!(charge(&old, Adopt::Start), Verdict::Granted(_)));
+        assert_eq!(matches!(charge(&new, Adopt::Change), Verdict::Granted(_)), fresh, "{said}");
+    }
 }
