@@ -19,6 +19,9 @@ pub mod keys;
 pub mod limit;
 pub mod limiter;
 pub mod plan;
+#[cfg(feature = "serde")]
+#[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
+pub mod policy;
 pub mod pool;
 pub mod price;
 pub mod quota;
