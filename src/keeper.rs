@@ -54,7 +54,7 @@ use crate::clients::{self, Clients};
 use crate::error::{Error, StoreError};
 use crate::id::{LimitId, Subject};
 use crate::keys::Pool;
-use crate::limit::Limit;
+use crate::limit::{Compiled, Limit};
 use crate::plan::{Adopt, Place, Plan, Used, Verdict};
 use crate::price::Book;
 use crate::quota::{Cause, ClientKey, Gate};
@@ -134,9 +134,9 @@ impl Keeper {
 
 impl<S: Store> Keeper<S> {
     fn new(builder: Builder<S>) -> Result<Self, Error> {
-        let Builder { store, limits, pools, prices, clock, clients, sink, how } = builder;
+        let Builder { store, limits, compiled, pools, prices, clock, clients, sink, how } = builder;
         let now = clock.now();
-        let force = force_of(&store, limits, pools, prices, how, now)?;
+        let force = force_of(&store, Terms::compile(limits)?, compiled, (pools, prices), how, now)?;
         Ok(Self(Arc::new(Shared {
             store,
             clock,
@@ -322,8 +322,21 @@ impl<S: Store> Keeper<S> {
         pools: impl IntoIterator<Item = Pool>,
         prices: Option<Book>,
     ) -> Result<(), Error> {
-        let (limits, pools) = (limits.into_iter().collect(), pools.into_iter().collect());
-        let force = force_of(self.store(), limits, pools, prices, Adopt::Change, self.now())?;
+        let (limits, pools) = (Terms::compile(limits)?, pools.into_iter().collect());
+        let force = force_of(self.store(), limits, Vec::new(), (pools, prices), Adopt::Change, self.now())?;
+        *self.0.force.write() = Arc::new(force);
+        Ok(())
+    }
+
+    /// The same with all that a policy has.
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    #[cfg(feature = "serde")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
+    pub fn apply_policy(&self, built: crate::policy::Built) -> Result<(), Error> {
+        let crate::policy::Built { limits, pools, prices, .. } = built;
+        let force = force_of(self.store(), limits, Vec::new(), (pools, prices), Adopt::Change, self.now())?;
         *self.0.force.write() = Arc::new(force);
         Ok(())
     }
@@ -424,18 +437,23 @@ impl<S: Store> Keeper<S> {
 /// What is in force from now on.
 fn force_of<S: Store>(
     store: &S,
-    limits: Vec<Limit>,
-    pools: Vec<Pool>,
-    prices: Option<Book>,
+    mut limits: Vec<Compiled>,
+    more: Vec<Compiled>,
+    (pools, prices): (Vec<Pool>, Option<Book>),
     how: Adopt,
     now: Timestamp,
 ) -> Result<Force, Error> {
+    for limit in more {
+        if limits.iter().any(|other| other.id() == limit.id()) {
+            return Err(Error::invalid("policy.limits", limit.id(), "no limit that the keeper has already"));
+        }
+        limits.push(limit);
+    }
     for (place, pool) in pools.iter().enumerate() {
         if pools.iter().take(place).any(|other| other.name() == pool.name()) {
             return Err(Error::invalid(format!("pools[{place}].name"), pool.name(), "a name that no other pool has"));
         }
     }
-    let compiled = Terms::compile(limits)?;
     let mut all = Vec::new();
     for pool in pools {
         let mut next = Some(pool);
@@ -447,7 +465,7 @@ fn force_of<S: Store>(
             }
         }
     }
-    let terms = Terms::adopt_compiled(store, compiled, how, now)?;
+    let terms = Terms::adopt_compiled(store, limits, how, now)?;
     Ok(Force::new(terms, all, prices, now))
 }
 

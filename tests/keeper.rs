@@ -507,3 +507,24 @@ fn a_balance_that_is_refilled_says_when() {
     let denial = denied(keeper.acquire(&alice()).unwrap());
     assert_eq!(denial.when, When::At("2026-03-09T00:00:00Z".parse().unwrap()), "{denial}");
 }
+
+/// A policy was edited while calls were under way; their holds were lost, and the day began anew.
+#[cfg(feature = "serde")]
+#[test]
+fn a_policy_is_put_in_force_as_data() {
+    use keyward::policy::{Policy, Reference};
+    let read = |text: &str| serde_json::from_str::<Policy>(text).unwrap().build(Reference::read).unwrap();
+    let keeper = Keeper::builder()
+        .policy(read(r#"{"limits": ["5 USD / day by team", "2 requests / 1m by key"]}"#))
+        .clock(ManualClock::at(start()))
+        .build()
+        .unwrap();
+    let permit = granted(keeper.acquire(&alice().usd(Usd::dollars(4))).unwrap());
+    keeper.apply_policy(read(r#"{"limits": ["9 USD / day by team"]}"#)).unwrap();
+    assert_eq!(count(&keeper, "team=red", "usd"), (0, 4_000_000_000));
+    permit.settle(&Usage::new().usd(Usd::dollars(3))).unwrap();
+    assert_eq!(granted(keeper.acquire(&alice().usd(Usd::dollars(6))).unwrap()).remaining().len(), 1);
+    let twice = Keeper::builder().limit(Limit::usd(Usd::dollars(1)).per_day().by("team"));
+    let error = twice.policy(read(r#"{"limits": ["9 USD / day by team"]}"#)).build().unwrap_err();
+    assert_eq!(error.field(), Some("policy.limits"));
+}

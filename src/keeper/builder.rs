@@ -7,7 +7,7 @@ use crate::budgets::Sink;
 use crate::clients::Clients;
 use crate::error::Error;
 use crate::keys::Pool;
-use crate::limit::Limit;
+use crate::limit::{Compiled, Limit};
 use crate::plan::Adopt;
 use crate::price::Book;
 use crate::store::{MemoryStore, Store};
@@ -19,6 +19,7 @@ use crate::time::Clock;
 pub struct Builder<S = MemoryStore> {
     pub(super) store: S,
     pub(super) limits: Vec<Limit>,
+    pub(super) compiled: Vec<Compiled>,
     pub(super) pools: Vec<Pool>,
     pub(super) prices: Option<Book>,
     pub(super) clock: Arc<dyn Clock>,
@@ -32,6 +33,7 @@ impl Builder {
         Self {
             store: MemoryStore::new(),
             limits: Vec::new(),
+            compiled: Vec::new(),
             pools: Vec::new(),
             prices: None,
             clock: Arc::new(SystemClock::new()),
@@ -67,10 +69,31 @@ impl<S: Store> Builder<S> {
         self
     }
 
+    /// With all that a policy has: limits, pools and prices.
+    ///
+    /// ```
+    /// use keyward::policy::{Policy, Reference};
+    /// use keyward::{Call, Keeper};
+    ///
+    /// let policy: Policy = serde_json::from_str(r#"{"limits": ["60 requests / 1m by key", "10 USD / day by team"]}"#)?;
+    /// let keeper = Keeper::builder().policy(policy.build(Reference::read)?).build()?;
+    /// assert_eq!(keeper.terms().len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "serde")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
+    pub fn policy(mut self, built: crate::policy::Built) -> Self {
+        let crate::policy::Built { limits, pools, prices, .. } = built;
+        self.compiled.extend(limits);
+        self.pools.extend(pools);
+        self.prices = prices.or(self.prices);
+        self
+    }
+
     /// Over this store, instead of one in memory.
     pub fn store<T: Store>(self, store: T) -> Builder<T> {
-        let Self { store: _, limits, pools, prices, clock, clients, sink, how } = self;
-        Builder { store, limits, pools, prices, clock, clients, sink, how }
+        let Self { store: _, limits, compiled, pools, prices, clock, clients, sink, how } = self;
+        Builder { store, limits, compiled, pools, prices, clock, clients, sink, how }
     }
 
     /// By this clock, instead of the system's.

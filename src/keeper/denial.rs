@@ -81,7 +81,6 @@ impl Denial {
     /// assert_eq!(denial.response(&Options::default(), Timestamp::EPOCH).status, 429);
     /// # Ok::<(), keyward::Error>(())
     /// ```
-    #[must_use]
     pub fn response(&self, options: &Options, now: Timestamp) -> Response {
         options.denied(&self.refusals(), &self.blockers, now)
     }
