@@ -173,7 +173,14 @@ impl<S: Store> Keeper<S> {
         };
         let op = call.op().cloned().unwrap_or_else(|| OpIds::new().next(now));
         let estimate = estimate(&force, call, now)?;
-        let asked = Asked { call, client: client.as_deref(), op: &op, act: Act::Hold, estimate: &estimate };
+        let asked = Asked {
+            call,
+            client: client.as_deref(),
+            op: &op,
+            act: Act::Hold,
+            said: call.estimated(),
+            estimate: &estimate,
+        };
         let model = call.dimension("model");
         if let Some(name) = elsewhere.as_deref().or_else(|| call.asked_pool()) {
             let pool = force.pool(name)?.clone();
@@ -234,7 +241,8 @@ impl<S: Store> Keeper<S> {
         })
     }
 
-    /// Whether a call would pass now, and if not, why. Nothing is held, spent or changed.
+    /// Whether a call would pass the keeper's limits now, and if not, why. Nothing is held, spent or changed. The keys of its
+    /// pool, and limits that go by the key, are not asked.
     ///
     /// # Errors
     /// As [`Keeper::acquire`].
@@ -246,7 +254,14 @@ impl<S: Store> Keeper<S> {
         };
         let op = OpIds::new().next(now);
         let estimate = estimate(&force, call, now)?;
-        let asked = Asked { call, client: client.as_deref(), op: &op, act: Act::Charge, estimate: &estimate };
+        let asked = Asked {
+            call,
+            client: client.as_deref(),
+            op: &op,
+            act: Act::Charge,
+            said: call.estimated(),
+            estimate: &estimate,
+        };
         let plan = Plan { op: None, ..force.plan(&asked, now)? };
         while self.store().sweep(now, 1_000)? >= 1_000 {}
         let accounts = plan.accounts.iter().map(|place| self.store().account(&place.subject));
@@ -271,7 +286,8 @@ impl<S: Store> Keeper<S> {
         };
         let op = call.op().cloned().unwrap_or_else(|| OpIds::new().next(now));
         let priced = priced(&force, call, usage, now)?;
-        let asked = Asked { call, client: client.as_deref(), op: &op, act: Act::Charge, estimate: &priced };
+        let asked =
+            Asked { call, client: client.as_deref(), op: &op, act: Act::Charge, said: usage, estimate: &priced };
         let (plan, verdict, at) = self.ask(now, |now| {
             let mut plan = force.plan(&asked, now)?;
             plan.op = Some(op.clone());
@@ -386,7 +402,9 @@ impl<S: Store> Keeper<S> {
             // Whatever stands in the way of this is in the way of the verb too, which says so.
             let _ = self.end_dropped(now);
         }
-        if now.as_micros() >= self.0.sweep.load(Ordering::Relaxed) {
+        let next = Timestamp::from_micros(self.0.sweep.load(Ordering::Relaxed));
+        // A clock that stepped back does not put it off.
+        if now >= next || next > now.saturating_add(PAUSE) {
             let swept = self.store().sweep(now, FEW);
             let next = if swept.is_ok_and(|swept| swept >= FEW) { now } else { now.saturating_add(PAUSE) };
             self.0.sweep.store(next.as_micros(), Ordering::Relaxed);

@@ -528,3 +528,89 @@ fn a_policy_is_put_in_force_as_data() {
     let error = twice.policy(read(r#"{"limits": ["9 USD / day by team"]}"#)).build().unwrap_err();
     assert_eq!(error.field(), Some("policy.limits"));
 }
+
+/// A caller named somebody else in a field of the call, and spent that one's budget with a key of its own.
+#[test]
+fn a_client_key_decides_whose_call_it_is() {
+    let records = Arc::new(MemoryClients::new());
+    let keeper = Keeper::builder()
+        .limit(Limit::requests(5).per_day().by("key"))
+        .clients(records.clone())
+        .clock(ManualClock::at(start()))
+        .build()
+        .unwrap();
+    let (record, secret) = clients::create(&*records, None, "kw", &KeyPatch::default()).unwrap();
+    let call = Call::new().with("key", "bob").with("team", "red").secret(secret);
+    granted(keeper.acquire(&call).unwrap()).settle(&Usage::new()).unwrap();
+    assert_eq!(count(&keeper, "key=bob", "requests"), (0, 0));
+    assert_eq!(count(&keeper, &format!("key={}", record.id), "requests"), (1, 0));
+    let mut filter = Filter::default();
+    filter.dimension = Some(("key".to_owned(), record.id.to_string()));
+    assert_eq!(keeper.store().rows(&filter, 0, 10).unwrap().len(), 1, "the ledger says the same");
+}
+
+/// The same request came back with another amount, and was taken for the one that had been booked.
+#[test]
+fn an_operation_that_comes_back_with_another_amount_is_a_conflict() {
+    let keeper = Keeper::builder()
+        .limit(Limit::usd(Usd::dollars(9)).per_day().by("team"))
+        .clock(ManualClock::at(start()))
+        .build()
+        .unwrap();
+    let call = alice().under(OpId::host("c-1").unwrap());
+    assert_eq!(keeper.charge(&call, &Usage::new().usd(Usd::cents(60))).unwrap(), None);
+    let error = keeper.charge(&call, &Usage::new().usd(Usd::cents(61))).unwrap_err();
+    assert!(error.is_conflict() && error.field() == Some("call.usd"), "{error}");
+    assert_eq!(count(&keeper, "team=red", "usd"), (600_000_000, 0));
+    let held = alice().usd(Usd::cents(1)).under(OpId::host("c-2").unwrap());
+    granted(keeper.acquire(&held).unwrap()).release().unwrap();
+    let error = keeper.acquire(&held.life(secs(5))).unwrap_err();
+    assert_eq!(error.field(), Some("call.life"));
+}
+
+/// A call that was priced by its model was given up. Its budget was charged, and reports found a call that had cost nothing.
+#[test]
+fn an_expiry_reports_what_it_charged() {
+    let clock = ManualClock::at(start());
+    let mut book = Book::new();
+    book.push(Entry::new("gpt-x", Price::new().input("2".parse().unwrap()))).unwrap();
+    let keeper = Keeper::builder()
+        .limit(Limit::usd(Usd::dollars(5)).per_day().by("team"))
+        .prices(book)
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let call = alice().with("model", "gpt-x").estimate(Usage::new().input(1_000_000));
+    drop(granted(keeper.acquire(&call).unwrap()));
+    proved(&keeper, &clock);
+    assert_eq!(count(&keeper, "team=red", "usd"), (2_000_000_000, 0));
+    let sum = keyward::store::sums(keeper.store(), &Filter::default()).unwrap();
+    assert_eq!((sum.rows, sum.usd), (1, 2_000_000_000));
+}
+
+/// Every limit of the keeper's was relaxed, the key's own budget was not, and a crash forgot what it had spent.
+#[test]
+fn a_keys_own_budget_is_not_relaxed_with_the_call() {
+    use keyward::keys::{Facts, Way};
+    use keyward::plan::Plan;
+    let asks = |limit: Limit| {
+        let pool = Pool::builder("openai").text("sk-one-11111").each_limited([limit]).build().unwrap();
+        pool.adopt(&MemoryStore::new(), start()).unwrap();
+        let mut plan = Plan { relaxed: true, ..Plan::new(start()).of(OpId::at(start(), 1)) };
+        let estimate = Usage::new().usd(Usd::cents(1));
+        let facts = Facts { estimate: Some(&estimate), ..Facts::default() };
+        let mut search = pool.search(facts);
+        loop {
+            match search.pick(&mut plan, start()).unwrap() {
+                Way::Proposed(_) => return plan.relaxed,
+                Way::Look(look) => {
+                    let nothing = vec![None; look.subjects().len()];
+                    search.know(look, nothing, start()).unwrap();
+                }
+                Way::Exhausted(exhausted) => panic!("{exhausted}"),
+            }
+        }
+    };
+    assert!(!asks(Limit::usd(Usd::dollars(1)).per_day()));
+    assert!(asks(Limit::requests(1).per_day().relaxed()));
+}

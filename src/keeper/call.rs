@@ -111,7 +111,7 @@ impl Call {
     }
 
     /// Is made with this secret of a client key, whose gates it must pass: see [`Builder::clients`](super::Builder::clients).
-    /// The key's id is the call's dimension `key`.
+    /// The key's id is the call's dimension `key`, whatever else the call says.
     pub fn secret(mut self, secret: Secret) -> Self {
         self.secret = Some(secret);
         self
@@ -207,12 +207,16 @@ impl Call {
     }
 
     /// What the caller said, field by field, for the comparison when its operation id comes back.
-    pub(super) fn args(&self) -> Args {
+    /// `client` is whose secret it was made with, `said` what it will use or has used.
+    pub(super) fn args(&self, client: Option<&KeyId>, said: &Usage) -> Args {
         let mut args = Args::new();
         args.extend(self.pairs().map(|(name, value)| (Cow::Owned(format!("call.{name}")), value.to_owned())));
         args.extend(self.tags.iter().map(|(name, value)| (Cow::Owned(format!("call.tag.{name}")), value.clone())));
         args.extend(self.pool.iter().map(|pool| (Cow::Borrowed("call.pool"), pool.clone())));
-        args.extend(self.client.iter().map(|id| (Cow::Borrowed("call.client"), id.to_string())));
+        args.extend(client.or(self.client.as_ref()).map(|id| (Cow::Borrowed("call.client"), id.to_string())));
+        args.extend(self.life.map(|life| (Cow::Borrowed("call.life"), life.to_string())));
+        let own = self.own.iter().map(|(limit, own)| (Cow::Owned(format!("call.own.{limit}")), format!("{own:?}")));
+        args.extend(own);
         let Usage {
             requests,
             tokens,
@@ -224,7 +228,7 @@ impl Call {
             reasoning,
             usd,
             extras,
-        } = &self.estimate;
+        } = said;
         let counts = [
             ("call.requests", requests),
             ("call.tokens", tokens),

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::call::Call;
-use crate::account::{Act, Kernel, Rule};
+use crate::account::{Act, Kernel, MeterId, Rule};
 use crate::amount::{Amount, Measure, Usd};
 use crate::error::Error;
 use crate::id::{OpId, Subject};
@@ -48,14 +48,19 @@ pub(super) struct Asked<'a> {
     pub(super) client: Option<&'a ClientKey>,
     pub(super) op: &'a OpId,
     pub(super) act: Act,
-    /// What the call will use, priced if it can be.
+    /// What the caller says that it will use, or has used.
+    pub(super) said: &'a Usage,
+    /// The same, priced if it can be.
     pub(super) estimate: &'a Usage,
 }
 
 impl Asked<'_> {
-    /// The value of a dimension: the call's own, or the client key that it is made with.
+    /// The value of a dimension: the call's own, but the client key that it is made with is `key`, whatever else is said.
     fn dimension(&self, name: &str) -> Option<&str> {
-        self.call.dimension(name).or_else(|| self.client.filter(|_| name == "key").map(|client| client.id.as_str()))
+        match self.client {
+            Some(client) if name == "key" => Some(client.id.as_str()),
+            _ => self.call.dimension(name),
+        }
     }
 
     fn own(&self, term: &Term) -> Own {
@@ -114,13 +119,19 @@ impl Force {
         plan.hold = Some(asked.op.clone());
         if call.op().is_some() {
             plan.op = Some(asked.op.clone());
-            plan.args = call.args();
+            plan.args = call.args(asked.client.map(|client| &client.id), asked.said);
         }
         plan.life = call.given_life().unwrap_or(plan.life);
         let mut context = call.context()?;
         if let Some(client) = asked.client {
+            let others = call.pairs().filter(|(name, _)| *name != "key");
             let context = Arc::make_mut(&mut context);
             context.client = Some(client.id.clone());
+            context.subject = Subject::of(others.chain([("key", client.id.as_str())]))?;
+        }
+        // What is booked if nothing more is heard of the call, its price included.
+        if context.estimate != *asked.estimate {
+            Arc::make_mut(&mut context).estimate = asked.estimate.clone();
         }
         plan.context = Some(context);
         plan.relaxed = true;
@@ -133,6 +144,8 @@ impl Force {
                 plan.takes.push(take);
             }
         }
+        // Where nothing is counted, the row of what was used is all there is.
+        plan.relaxed &= !plan.takes.is_empty();
         Ok(plan)
     }
 
@@ -181,10 +194,14 @@ impl Force {
         Ok(Some(Take { account, rule, ask, act: asked.act }))
     }
 
-    /// How much of every limit a usage is, each by its number.
-    pub(super) fn actual(&self, usage: &Usage) -> Result<SmallVec<[(crate::account::MeterId, Amount); 4]>, Error> {
+    /// How much of each limit that is held a usage is, by the limit's number.
+    pub(super) fn actual(
+        &self,
+        usage: &Usage,
+        is_held: impl Fn(MeterId) -> bool,
+    ) -> Result<SmallVec<[(MeterId, Amount); 4]>, Error> {
         let mut actual = SmallVec::new();
-        for term in &self.terms {
+        for term in self.terms.iter().filter(|term| is_held(term.meter())) {
             actual.extend(term.limit().used(usage)?.map(|used| (term.meter(), used)));
         }
         for pool in &self.pools {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::force::{Force, Priced};
-use crate::account::{Context, Entry, How, Part};
+use crate::account::{Context, Entry, How, MeterId, Part};
 use crate::amount::{Amount, Cap, Usd};
 use crate::error::Error;
 use crate::http::Left;
@@ -235,10 +235,14 @@ impl Hold {
         parts
     }
 
+    fn actual(&self, usage: &Usage) -> Result<SmallVec<[(MeterId, Amount); 4]>, Error> {
+        self.force.actual(usage, |meter| self.taken().any(|taken| taken.entry.meter == meter))
+    }
+
     /// The plan that settles it.
     pub(super) fn settle(&self, usage: &Usage, outcome: Option<Class>, now: Timestamp) -> Result<Plan, Error> {
         let mut plan = self.plan(now);
-        plan.reports.push(Report::Settle { account: None, actual: self.force.actual(usage)? });
+        plan.reports.push(Report::Settle { account: None, actual: self.actual(usage)? });
         plan.used = Some(Used { usage: usage.clone(), outcome });
         plan.context.clone_from(&self.context);
         Ok(plan)
@@ -266,7 +270,7 @@ impl Hold {
 
     /// The plan that holds at least what was used so far.
     pub(super) fn raise(&self, usage: &Usage, now: Timestamp) -> Result<Plan, Error> {
-        Ok(self.plan(now).report(Report::Raise { to: self.force.actual(usage)? }))
+        Ok(self.plan(now).report(Report::Raise { to: self.actual(usage)? }))
     }
 
     /// The plan that gives it up.
@@ -292,6 +296,7 @@ impl Hold {
     /// It has moved to another key.
     pub(super) fn go_on(&mut self, plan: Plan, grant: &Grant) {
         let routes = std::mem::take(&mut self.routes);
+        self.relaxed &= plan.relaxed;
         self.take(plan, grant);
         let stayed = routes.into_iter().filter(|taken| self.is_ours(taken.account));
         let stayed: SmallVec<[Taken; 4]> = stayed.collect();

@@ -66,7 +66,8 @@ impl<S: Store> Keeper<S> {
         now: Timestamp,
     ) -> Result<Picked<(Plan, Grant, Chosen)>, Error> {
         let From { pool, call, client, estimate } = from;
-        let asked = Asked { call, client: client.as_deref(), op: &hold.op, act: Act::Hold, estimate };
+        let asked =
+            Asked { call, client: client.as_deref(), op: &hold.op, act: Act::Hold, said: call.estimated(), estimate };
         let pairs: Vec<(&str, &str)> = call.pairs().collect();
         let facts = facts(&asked, &pairs, tried);
         // What is said of the failed key is booked by the first plan that is carried out or denied, and once.

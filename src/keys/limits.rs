@@ -120,6 +120,8 @@ impl Inner {
             takes.push(Take { account: place(plan, &subject)?, rule, ask, act: Act::Hold });
         }
         for (id, _) in &entry.limits {
+            // A plan is answered early only if every limit in it may be.
+            plan.relaxed &= self.term(id).is_some_and(|term| term.limit().is_relaxed());
             let days = self.term(id).and_then(|term| match term.limit().shape() {
                 Shape::Credits(_, zone) => Some(Calendar::of(Unit::Day).in_zone(*zone).window(now).end),
                 _ => None,
