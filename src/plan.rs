@@ -51,6 +51,7 @@ pub use verdict::{Blocked, Claim, Denial, Effect, Grant, Taken, Verdict};
 pub use crate::account::{Act, Ask, Firm, Kernel, Rule, Short};
 use crate::account::{Context, MeterId, Part};
 use crate::amount::Amount;
+use crate::error::Error;
 use crate::id::{KeyId, LimitId, OpId, Subject};
 use crate::pool;
 use crate::quota::Patch;
@@ -323,6 +324,21 @@ impl Plan {
     pub fn named(mut self, subject: Subject) -> Self {
         self.accounts.push(Place { subject, hint: 0 });
         self
+    }
+
+    /// The place of a subject's account in this plan, which names it from now on.
+    ///
+    /// # Errors
+    /// More accounts than a plan can name.
+    pub fn place(&mut self, subject: Subject) -> Result<u16, Error> {
+        let known = self.accounts.iter().position(|place| place.subject == subject);
+        let place = known.unwrap_or(self.accounts.len());
+        let number =
+            u16::try_from(place).map_err(|_| Error::invalid("plan.accounts", place, "at most 65,536 accounts"))?;
+        if known.is_none() {
+            self.accounts.push(Place { subject, hint: 0 });
+        }
+        Ok(number)
     }
 
     /// Carries it out under this operation, at most once, and holds what it holds under it.

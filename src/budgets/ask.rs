@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::id::{LimitId, Subject};
 use crate::keys::UPSTREAM;
 use crate::limit::{Own, Shape};
-use crate::plan::{Blocked, Denial, Loaded, Place, Plan, State, Take, Verdict, decide};
+use crate::plan::{Blocked, Denial, Loaded, Plan, State, Take, Verdict, decide};
 use crate::quota::Refusal;
 use crate::store::Store;
 use crate::terms::Terms;
@@ -104,13 +104,7 @@ pub fn ask_plan<'a>(
         let Some(subject) = limit.subject(&dimension)? else { continue };
         let stated = if *limit.measure() == Measure::Slots { None } else { limit.used(estimate)? };
         let (ask, rule) = (limit.ask(stated)?, term.rule(&own(limit.id(), &subject), now));
-        let known = plan.accounts.iter().position(|place| place.subject == subject);
-        let place = known.unwrap_or_else(|| {
-            plan.accounts.push(Place { subject, hint: 0 });
-            plan.accounts.len() - 1
-        });
-        let account = u16::try_from(place)
-            .map_err(|_| Error::invalid("call", format!("{place} accounts"), "limits on at most 65,536 accounts"))?;
+        let account = plan.place(subject)?;
         plan = plan.take(Take { account, rule, ask, act: Act::Charge });
     }
     Ok(plan)

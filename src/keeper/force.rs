@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::id::{OpId, Subject};
 use crate::keys::{Pool, UPSTREAM};
 use crate::limit::Shape;
-use crate::plan::{Place, Plan, Take};
+use crate::plan::{Plan, Take};
 use crate::price::{Book, Model};
 use crate::quota::{ClientKey, Own};
 use crate::terms::{Term, Terms};
@@ -190,8 +190,7 @@ impl Force {
         let (rule, until) = self.rule(place, term, &asked.own(term), now);
         plan.until = plan.until.min(until);
         plan.relaxed &= limit.is_relaxed();
-        let account = account(plan, subject)?;
-        Ok(Some(Take { account, rule, ask, act: asked.act }))
+        Ok(Some(Take { account: plan.place(subject)?, rule, ask, act: asked.act }))
     }
 
     /// How much of each limit that is held a usage is, by the limit's number.
@@ -224,17 +223,6 @@ impl Force {
 pub(super) struct Priced<'a> {
     pub(super) model: Option<&'a str>,
     pub(super) provider: Option<&'a str>,
-}
-
-/// The place of a subject's account in a plan, which names it from now on.
-fn account(plan: &mut Plan, subject: Subject) -> Result<u16, Error> {
-    let known = plan.accounts.iter().position(|place| place.subject == subject);
-    let place = known.unwrap_or_else(|| {
-        plan.accounts.push(Place { subject, hint: 0 });
-        plan.accounts.len() - 1
-    });
-    u16::try_from(place)
-        .map_err(|_| Error::invalid("call", format!("{place} accounts"), "limits on at most 65,536 accounts"))
 }
 
 /// A rule, and the instants between which it stands.

@@ -1,6 +1,5 @@
 //! What came back, and what is reported of the key for it.
 
-use super::limits::place;
 use super::{Inner, Pool, UPSTREAM};
 use crate::error::Error;
 use crate::id::{KeyId, OpId, Secret, Subject};
@@ -129,7 +128,7 @@ impl Pool {
             rules.said(&outcome, concerns, began, now)
         };
         let subject = inner.subject_of(key)?;
-        let account = place(plan, &subject)?;
+        let account = plan.place(subject)?;
         plan.reports.push(Report::Health { account, report: of_key });
         inner.roster.report(key, of_key, now);
         let secret = inner.keys.get(key).map(|entry| entry.key.secret().clone());
@@ -143,7 +142,7 @@ impl Pool {
             let known = inner.is_known_with(key, model);
             let failed = matches!(of_model, pool::Report::Failed { .. }) && inner.roster.pairs() < PAIRS;
             if known || failed {
-                let account = place(plan, &Subject::of([(UPSTREAM, key.as_str()), ("model", model)])?)?;
+                let account = plan.place(Subject::of([(UPSTREAM, key.as_str()), ("model", model)])?)?;
                 plan.reports.push(Report::Health { account, report: of_model });
                 inner.roster.report_with(key, model, of_model, now);
             }

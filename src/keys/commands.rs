@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::limits::place;
 use super::{Inner, Pool, UPSTREAM};
 use crate::error::Error;
 use crate::id::{KeyId, OpId, Secret, Subject};
@@ -184,7 +183,7 @@ impl Inner {
             None => self.subject_of(key)?,
             Some(model) => Subject::of([(UPSTREAM, key.as_str()), ("model", model)])?,
         };
-        let account = place(plan, &subject)?;
+        let account = plan.place(subject)?;
         plan.reports.push(Report::Health { account, report });
         match model {
             None => self.roster.report(key, report, now),

@@ -117,7 +117,7 @@ impl Inner {
         let mut takes = SmallVec::new();
         for Demand { subject, rule, ask } in self.demands(entry, facts, now)? {
             plan.until = plan.until.min(rule.kernel.holds_until());
-            takes.push(Take { account: place(plan, &subject)?, rule, ask, act: Act::Hold });
+            takes.push(Take { account: plan.place(subject)?, rule, ask, act: Act::Hold });
         }
         for (id, _) in &entry.limits {
             // A plan is answered early only if every limit in it may be.
@@ -158,16 +158,6 @@ impl<'a> Facts<'a> {
         let stated = self.dimensions.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
         stated.or_else(|| self.model.filter(|_| name == "model"))
     }
-}
-
-/// The place of an account in a plan, which names it from now on.
-pub(super) fn place(plan: &mut Plan, subject: &Subject) -> Result<u16, Error> {
-    let known = plan.accounts.iter().position(|place| place.subject == *subject);
-    let at = known.unwrap_or(plan.accounts.len());
-    if known.is_none() {
-        plan.accounts.push(crate::plan::Place { subject: subject.clone(), hint: 0 });
-    }
-    u16::try_from(at).map_err(|_| Error::invalid("plan.accounts", at, "at most 65,536 accounts"))
 }
 
 /// The share of a limit that is used, in millionths, where there is an end to it.

@@ -1,7 +1,7 @@
 //! What a pool puts into a plan, what it reads of a store, and what it makes of a verdict.
 
 use super::Inner;
-use super::limits::{place, share};
+use super::limits::share;
 use super::search::{Facts, Look};
 use crate::account::MeterId;
 use crate::error::Error;
@@ -63,11 +63,11 @@ impl Inner {
         let mut alternatives = Vec::with_capacity(choice.ids().len());
         for id in choice.ids() {
             let entry = self.entry(id)?;
-            let account = place(plan, &entry.subject)?;
+            let account = plan.place(entry.subject.clone())?;
             let mut alternative = Alternative { key: Some(id.clone()), ..Alternative::default() };
             alternative.ready.push(Ready { account, probe, firm });
             if let Some(model) = facts.model.filter(|model| self.is_known_with(id, model)) {
-                let account = place(plan, &entry.with_model(model)?)?;
+                let account = plan.place(entry.with_model(model)?)?;
                 alternative.ready.push(Ready { account, probe, firm });
             }
             alternative.takes = self.takes(entry, facts, plan, now)?;
