@@ -170,7 +170,8 @@ pub enum Effect {
         booked: Amount,
         /// What the meter has spent now, where it still counts this.
         spent: Option<Amount>,
-        /// The limit in force there.
+        /// The limit in force there. Without end where the meter had been forgotten, because nothing was left in it, and
+        /// this began it again: its limit comes back with the next rule.
         cap: Cap,
     },
     /// The operation's parts had been ended this way before, with the same result; nothing was done.
