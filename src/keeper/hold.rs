@@ -184,7 +184,7 @@ impl Hold {
 
     /// What a price is looked up by: the model that was asked for, and whose key it went out with.
     pub(super) fn cost(&self, usage: &Usage, provider: Option<&str>) -> Result<Option<Usd>, Error> {
-        let Some(context) = &self.context else { return Ok(usage.usd) };
+        let Some(context) = self.context.as_ref().filter(|_| self.force.prices.is_some()) else { return Ok(usage.usd) };
         let of = |name: &str| {
             let mut dimensions = context.subject.dimensions();
             dimensions.find(|(known, _)| *known == name).map(|(_, value)| value)
@@ -196,7 +196,8 @@ impl Hold {
 
     /// A plan about this hold.
     fn plan(&self, now: Timestamp) -> Plan {
-        let mut plan = Plan::new(now).of(self.op.clone());
+        let mut plan = Plan::new(now);
+        plan.hold = Some(self.op.clone());
         plan.accounts.extend(self.places.iter().cloned());
         plan.relaxed = self.relaxed;
         plan.horizon = self.horizon;
