@@ -50,7 +50,7 @@ fn label<'a>(field: &'static str, text: &'a str) -> Result<&'a str, Error> {
         Err(Error::invalid(field, text, "a name that is not empty"))
     } else if text.len() > LONGEST {
         Err(Error::invalid(field, text, "a name of at most 256 bytes"))
-    } else if text.chars().any(char::is_control) {
+    } else if text.bytes().any(|byte| !(b' '..0x7f).contains(&byte)) && text.chars().any(char::is_control) {
         Err(Error::invalid(field, text, "a name without control characters"))
     } else {
         Ok(text)
@@ -258,6 +258,10 @@ impl Subject {
             last = Some(dimension);
             text.push(dimension);
             text.push("=");
+            if !value.bytes().any(|byte| matches!(byte, b'%' | b',' | b'=')) {
+                text.push(value);
+                continue;
+            }
             for piece in value.split_inclusive(['%', ',', '=']) {
                 let plain = piece.trim_end_matches(['%', ',', '=']);
                 text.push(plain);

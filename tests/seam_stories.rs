@@ -786,6 +786,25 @@ mod found {
         world.is_proved(3_700);
     }
 
+    /// An hour had become a day's window whose clock then stepped forward and back: the old version opened a cycle in the
+    /// middle of the new version's window. The new one was refused until the end that the old one had set, and again then.
+    #[test]
+    fn a_cycle_that_an_older_version_opened_ends_with_the_newer_window_that_it_lies_in() {
+        let world = World::default();
+        let hour = |n: i64| budget(1, 10, tumble(n * 3_600, (n + 1) * 3_600));
+        let odd = |n: i64| Rule { generation: 1, ..budget(1, 10, tumble(n * 5_000, (n + 1) * 5_000)) };
+        world.grant(plan().take(charge(0, odd(0), 1)), 0);
+        // The new version's first window ends at 5,000; the old one goes on from there, until the end of its own second hour.
+        world.grant(plan().take(charge(0, hour(1), 5)), 5_500);
+        // It goes on from there again: from 7,200, in the middle of the new version's second window.
+        world.grant(plan().take(charge(0, hour(2), 10)), 7_300);
+        let denial = world.deny(plan().take(charge(0, odd(1), 1)), 7_400);
+        assert_eq!((denial.when, denial.blocked[0].short.window_end), (When::At(at(10_000)), Some(at(10_000))));
+        world.deny(plan().take(charge(0, odd(1), 1)), 9_999);
+        world.grant(plan().take(charge(0, odd(2), 1)), 10_000);
+        world.is_proved(10_000);
+    }
+
     /// The rule of a balance's refill was changed, and everybody's balance was what a new one begins with: debts were
     /// forgiven, and what had been bought was gone.
     #[test]

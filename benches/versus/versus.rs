@@ -6,6 +6,7 @@
 mod admission;
 mod harness;
 mod heap;
+mod keeper;
 mod keyed;
 
 use harness::{Bench, Row};
@@ -19,6 +20,7 @@ fn main() {
     let mut rows = Vec::new();
     keyed::rows(&bench, &mut rows);
     admission::rows(&bench, &mut rows);
+    keeper::rows(&bench, &mut rows);
 
     if has("--json") {
         rows.iter().for_each(|row| println!("{}", row.json()));

@@ -237,8 +237,8 @@ impl Meter {
             self.cap = rule.cap;
         }
         match (&mut self.counter, rule.kernel) {
-            (Counter::Tally { tally, ends }, Kernel::Tumble { window }) if window.start >= tally.start => {
-                // An older schedule may have left another end behind.
+            (Counter::Tally { tally, ends }, Kernel::Tumble { window }) if window.end > tally.start => {
+                // An older schedule may have left another end behind, and begun in the middle of this window.
                 *ends = window.end;
                 if window.start > tally.start {
                     self.claimed = 0;

@@ -149,6 +149,11 @@ impl Compiled {
         }
     }
 
+    /// Whether both find the same account for every call, or none.
+    pub(crate) fn goes_like(&self, other: &Self) -> bool {
+        self.by == other.by && self.when == other.when && self.missing == other.missing
+    }
+
     /// The account that a call falls under, whose dimensions the closure knows; `None` if the limit does not concern it.
     ///
     /// # Errors

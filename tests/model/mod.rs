@@ -311,7 +311,7 @@ impl Model {
                 if kept.end <= now {
                     (meter.start, meter.end, meter.claimed) = (kept.end, window.1, 0);
                 }
-            } else if window.0 >= kept.start {
+            } else if window.1 > kept.start {
                 meter.end = window.1;
                 if window.0 > kept.start {
                     (meter.start, meter.claimed) = (window.0, 0);
