@@ -14,7 +14,7 @@ use super::hold::Hold;
 use super::wait::Lines;
 use crate::budgets::{self, Sink};
 use crate::clients::Clients;
-use crate::error::Error;
+use crate::error::{Error, StoreError};
 use crate::id::{OpId, Subject};
 use crate::limit::Compiled;
 use crate::plan::{Adopt, Place, Plan, Report, Verdict};
@@ -76,7 +76,7 @@ pub(super) struct Doubt<'a, T> {
 impl<T> Doubt<'_, T> {
     /// The store has answered. Whoever gave the operation its id can ask again.
     pub(super) fn answered<V>(&mut self, answer: &Result<V, Error>, is_the_hosts: bool) {
-        let is_lost = answer.as_ref().is_err_and(|error| error.store().is_some_and(crate::StoreError::is_unknown));
+        let is_lost = answer.as_ref().is_err_and(|error| error.store().is_some_and(StoreError::is_unknown));
         self.is_open = is_lost && !is_the_hosts;
     }
 }

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
+use super::Decision;
 use super::call::Call;
 use super::denial::Denial;
 use super::force::{self, Asked, Force};
 use super::held::{From, Held};
 use super::hold::Hold;
 use super::shared::{Shared, force_of};
-use super::Decision;
 use crate::account::Act;
 use crate::budgets;
 use crate::clients;
 use crate::error::{Error, StoreError};
-use crate::id::{LimitId, OpId, Subject};
+use crate::id::{KeyId, LimitId, OpId, Subject};
 use crate::keys::{Facts, Found, Pool};
 use crate::limit::Compiled;
 use crate::plan::{Adopt, Plan, Used, Verdict};
@@ -41,11 +41,7 @@ impl Caller {
 }
 
 /// What a pool is told of a call.
-pub(super) fn facts<'a>(
-    asked: &Asked<'a>,
-    dimensions: &'a [(&'a str, &'a str)],
-    except: &'a [crate::KeyId],
-) -> Facts<'a> {
+pub(super) fn facts<'a>(asked: &Asked<'a>, dimensions: &'a [(&'a str, &'a str)], except: &'a [KeyId]) -> Facts<'a> {
     let client = asked.client.map(|client| client.id.as_str()).or_else(|| asked.call.dimension("key"));
     Facts {
         model: asked.call.dimension("model"),
@@ -131,9 +127,7 @@ impl<T: AsyncStore> Shared<T> {
                 let hold = Hold::new(force, op, &mut plan, grant, moment.at());
                 Decision::Granted(Held::new(self, hold, None, call.dimension("model")).into())
             }
-            Ok(Verdict::Denied(denial)) => {
-                Decision::Denied(Box::new(Denial::limits(force.terms(), &plan, denial)))
-            }
+            Ok(Verdict::Denied(denial)) => Decision::Denied(Box::new(Denial::limits(force.terms(), &plan, denial))),
             _ => return Err(no_verdict(verdict)),
         })
     }
@@ -191,14 +185,8 @@ impl<T: AsyncStore> Shared<T> {
         };
         let op = call.op().cloned().unwrap_or_else(|| OpIds::new().next(now));
         let priced = force::priced(&force, call, usage, now)?;
-        let asked = Asked {
-            call,
-            client: caller.client.as_deref(),
-            op: &op,
-            act: Act::Charge,
-            said: usage,
-            estimate: &priced,
-        };
+        let asked =
+            Asked { call, client: caller.client.as_deref(), op: &op, act: Act::Charge, said: usage, estimate: &priced };
         let (mut plan, mut moment) = (Plan::new(now), Moment::new(now));
         let make = |plan: &mut Plan, now| {
             force.plan(&asked, plan, now)?;
