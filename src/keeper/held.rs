@@ -23,7 +23,7 @@ use crate::id::{KeyId, OpId, Secret};
 use crate::keys::{Answer, Chosen, Found, Pool};
 use crate::plan::{Effect, Plan};
 use crate::quota::ClientKey;
-use crate::store::{AsyncStore, Moment, ask};
+use crate::store::{AsyncStore, Question};
 use crate::time::{Length, Timestamp};
 use crate::usage::{Outcome, Usage};
 
@@ -170,21 +170,21 @@ impl<T: AsyncStore> Held<T> {
             }
         };
         let priced = Usage { usd: cost, ..usage.clone() };
-        let (mut plan, mut moment) = self.plan();
+        let mut question = self.question();
         let settle = |plan: &mut Plan, now| {
             let inner = self.inner.lock();
             inner.hold.settle(plan, &priced, Some(outcome.class), now)?;
             self.report(&inner, plan, *outcome, now)
         };
-        let verdict = ask(&self.shared.store, &mut plan, &mut moment, settle).await?;
+        question.ask(&self.shared.store, settle).await?;
         let (settled, force) = {
             let mut inner = self.inner.lock();
             inner.end = Some(End::Settled(usage.clone()));
             inner.chosen = None;
-            (inner.hold.settled(&verdict, cost), Arc::clone(&inner.hold.force))
+            (inner.hold.settled(&question.verdict, cost), Arc::clone(&inner.hold.force))
         };
         self.shared.lines.freed();
-        self.shared.alert(&force, &verdict, &plan.accounts).await;
+        self.shared.alert(&force, &question.verdict, &question.plan.accounts).await;
         Ok(settled)
     }
 
@@ -200,13 +200,13 @@ impl<T: AsyncStore> Held<T> {
                 None => {}
             }
         }
-        let (mut plan, mut moment) = self.plan();
+        let mut question = self.question();
         let release = |plan: &mut Plan, now| {
             let inner = self.inner.lock();
             inner.hold.release(plan, now);
             self.report(&inner, plan, *outcome, now)
         };
-        let _ = ask(&self.shared.store, &mut plan, &mut moment, release).await?;
+        question.ask(&self.shared.store, release).await?;
         let mut inner = self.inner.lock();
         inner.end = Some(End::Released);
         inner.chosen = None;
@@ -217,23 +217,23 @@ impl<T: AsyncStore> Held<T> {
 
     pub(super) async fn extend(&self, life: Length) -> Result<Option<Timestamp>, Error> {
         let _turn = self.turn.take().await;
-        let (mut plan, mut moment) = self.plan();
+        let mut question = self.question();
         let extend = |plan: &mut Plan, now| {
             self.inner.lock().hold.extend(plan, life, now);
             Ok(())
         };
-        let verdict = ask(&self.shared.store, &mut plan, &mut moment, extend).await?;
-        Ok(self.inner.lock().hold.extended(&verdict))
+        question.ask(&self.shared.store, extend).await?;
+        Ok(self.inner.lock().hold.extended(&question.verdict))
     }
 
     pub(super) async fn so_far(&self, usage: &Usage) -> Result<SoFar, Error> {
         usage.check()?;
         let _turn = self.turn.take().await;
         let priced = Usage { usd: self.inner.lock().cost(usage)?, ..usage.clone() };
-        let (mut plan, mut moment) = self.plan();
+        let mut question = self.question();
         let raise = |plan: &mut Plan, now| self.inner.lock().hold.raise(plan, &priced, now);
-        let verdict = ask(&self.shared.store, &mut plan, &mut moment, raise).await?;
-        let is_over = effects(&verdict).iter().any(|effect| match effect {
+        question.ask(&self.shared.store, raise).await?;
+        let is_over = effects(&question.verdict).iter().any(|effect| match effect {
             Effect::Booked { spent: Some(spent), booked, cap: Cap::At(most), .. } => {
                 spent.checked_add(*booked).is_none_or(|sum| sum > *most)
             }
@@ -261,13 +261,12 @@ impl<T: AsyncStore> Held<T> {
         let asked =
             Asked { call, client: client.as_deref(), op: &op, act: Act::Hold, said: call.estimated(), estimate };
         let pairs: Vec<(&str, &str)> = call.pairs().collect();
-        let (mut plan, mut moment) = self.plan();
-        let began = moment.at();
+        let mut question = self.question();
+        let began = question.moment.at();
         let found = pool.seek(
             &self.shared.store,
             facts(&asked, &pairs, &tried),
-            &mut plan,
-            &mut moment,
+            &mut question,
             |plan, now| {
                 let inner = self.inner.lock();
                 inner.hold.leave(plan, now);
@@ -278,18 +277,17 @@ impl<T: AsyncStore> Held<T> {
         match found.await? {
             Found::Chosen(chosen, grant) => {
                 let mut inner = self.inner.lock();
-                inner.hold.go_on(&mut plan, &grant);
+                inner.hold.go_on(&mut question.plan, &grant);
                 inner.chosen = Some(chosen);
                 inner.attempt = began;
                 Ok(Moved::On)
             }
-            Found::Missed(missed) => Ok(Moved::Denied(Box::new(Denial::missed(force.terms(), &plan, missed)))),
+            Found::Missed(missed) => Ok(Moved::Denied(Box::new(Denial::missed(force.terms(), &question.plan, missed)))),
         }
     }
 
-    fn plan(&self) -> (Plan, Moment) {
-        let now = self.shared.now();
-        (Plan::new(now), Moment::new(now))
+    fn question(&self) -> Question {
+        Question::new(self.shared.now())
     }
 
     fn report(&self, inner: &Inner, plan: &mut Plan, outcome: Outcome, now: Timestamp) -> Result<(), Error> {

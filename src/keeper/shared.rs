@@ -18,7 +18,7 @@ use crate::error::{Error, StoreError};
 use crate::id::{OpId, Subject};
 use crate::limit::Compiled;
 use crate::plan::{Adopt, Place, Plan, Report, Verdict};
-use crate::store::{AsyncStore, Moment, ask};
+use crate::store::{AsyncStore, Question};
 use crate::terms::Terms;
 use crate::time::{Clock, Length, Timestamp};
 use crate::{keys::Pool, price::Book};
@@ -176,7 +176,7 @@ impl<T: AsyncStore> Shared<T> {
         for _ in 0..FEW {
             let Some(call) = self.given_up.lock().pop() else { return Ok(false) };
             let mut ending = Ending { of: self, call: Some(call) };
-            let (mut plan, mut moment) = (Plan::new(now), Moment::new(now));
+            let mut question = Question::new(now);
             let expire = |plan: &mut Plan, at| {
                 match &ending.call {
                     Some(GivenUp::Hold(hold)) => hold.expire(plan, at),
@@ -188,7 +188,7 @@ impl<T: AsyncStore> Shared<T> {
                 }
                 Ok(())
             };
-            let _ = ask(&self.store, &mut plan, &mut moment, expire).await?;
+            question.ask(&self.store, expire).await?;
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             if let Some(GivenUp::Hold(hold)) = ending.call.take() {
                 self.alert_all(&hold.force, hold.places()).await;

@@ -20,7 +20,7 @@ use crate::plan::{Adopt, Plan, Used, Verdict};
 use crate::pool::Session;
 use crate::price::Book;
 use crate::quota::{Cause, ClientKey, Gate};
-use crate::store::{AsyncStore, Moment, ask, ask_of};
+use crate::store::{AsyncStore, Question, ask_of};
 use crate::system::OpIds;
 use crate::time::Timestamp;
 use crate::usage::Usage;
@@ -87,7 +87,7 @@ impl<T: AsyncStore> Shared<T> {
             said: call.estimated(),
             estimate: &estimate,
         };
-        let (mut plan, mut moment) = (Plan::new(now), Moment::new(now));
+        let mut question = Question::new(now);
         let mut doubt = self.doubt(&op);
         if let Some(name) = caller.pool(call) {
             let pool = force.pool(name)?;
@@ -95,8 +95,7 @@ impl<T: AsyncStore> Shared<T> {
             let found = pool.seek(
                 &self.store,
                 facts(&asked, &pairs, &[]),
-                &mut plan,
-                &mut moment,
+                &mut question,
                 |plan, now| force.plan(&asked, plan, now),
                 |plan, now| force.route(&asked, plan, now),
             );
@@ -106,7 +105,7 @@ impl<T: AsyncStore> Shared<T> {
             let (chosen, grant) = match found? {
                 Found::Chosen(chosen, grant) => (chosen, grant),
                 Found::Missed(missed) => {
-                    return Ok(Decision::Denied(Box::new(Denial::missed(force.terms(), &plan, missed))));
+                    return Ok(Decision::Denied(Box::new(Denial::missed(force.terms(), &question.plan, missed))));
                 }
             };
             let from = Box::new(From {
@@ -115,20 +114,22 @@ impl<T: AsyncStore> Shared<T> {
                 client: caller.client.clone(),
                 estimate: estimate.into_owned(),
             });
-            let hold = Hold::new(force, op, &mut plan, &grant, moment.at());
+            let hold = Hold::new(force, op, &mut question.plan, &grant, question.moment.at());
             let held = Held::new(self, hold, Some((chosen, from)), call.dimension("model"));
             return Ok(Decision::Granted(held.into()));
         }
-        let verdict = ask(&self.store, &mut plan, &mut moment, |plan, now| force.plan(&asked, plan, now)).await;
-        doubt.answered(&verdict, call.op().is_some());
+        let answer = question.ask(&self.store, |plan, now| force.plan(&asked, plan, now)).await;
+        doubt.answered(&answer, call.op().is_some());
         drop(doubt);
-        Ok(match &verdict {
-            Ok(Verdict::Granted(grant)) => {
-                let hold = Hold::new(force, op, &mut plan, grant, moment.at());
+        answer?;
+        let Question { plan, verdict, moment } = &mut question;
+        Ok(match verdict {
+            Verdict::Denied(denial) => Decision::Denied(Box::new(Denial::limits(force.terms(), plan, denial))),
+            Verdict::Granted(grant) => {
+                let hold = Hold::new(force, op, plan, grant, moment.at());
                 Decision::Granted(Held::new(self, hold, None, call.dimension("model")).into())
             }
-            Ok(Verdict::Denied(denial)) => Decision::Denied(Box::new(Denial::limits(force.terms(), &plan, denial))),
-            _ => return Err(no_verdict(verdict)),
+            other => return Err(Error::invalid("verdict", format!("{other:?}"), "one that is granted or denied")),
         })
     }
 
@@ -187,7 +188,7 @@ impl<T: AsyncStore> Shared<T> {
         let priced = force::priced(&force, call, usage, now)?;
         let asked =
             Asked { call, client: caller.client.as_deref(), op: &op, act: Act::Charge, said: usage, estimate: &priced };
-        let (mut plan, mut moment) = (Plan::new(now), Moment::new(now));
+        let mut question = Question::new(now);
         let make = |plan: &mut Plan, now| {
             force.plan(&asked, plan, now)?;
             plan.op = Some(op.clone());
@@ -195,13 +196,12 @@ impl<T: AsyncStore> Shared<T> {
             plan.used = Some(Used { usage: priced.clone().into_owned(), outcome: None });
             Ok(())
         };
-        match ask(&self.store, &mut plan, &mut moment, make).await? {
-            Verdict::Denied(denial) => Ok(Some(Box::new(Denial::limits(force.terms(), &plan, &denial)))),
-            _ => {
-                self.alert_all(&force, &plan.accounts).await;
-                Ok(None)
-            }
+        question.ask(&self.store, make).await?;
+        if let Verdict::Denied(denial) = &question.verdict {
+            return Ok(Some(Box::new(Denial::limits(force.terms(), &question.plan, denial))));
         }
+        self.alert_all(&force, &question.plan.accounts).await;
+        Ok(None)
     }
 
     pub(super) async fn reset(&self, limit: &LimitId, of: &Subject) -> Result<(), Error> {
@@ -233,13 +233,5 @@ impl<T: AsyncStore> Shared<T> {
         let force: Force = force_of(&self.store, (limits, Vec::new()), (pools, prices), Adopt::Change, now).await?;
         self.put_in_force(force);
         Ok(())
-    }
-}
-
-/// What is neither granted nor denied.
-fn no_verdict(verdict: Result<Verdict, Error>) -> Error {
-    match verdict {
-        Err(error) => error,
-        Ok(verdict) => Error::invalid("verdict", format!("{verdict:?}"), "one that is granted or denied"),
     }
 }
