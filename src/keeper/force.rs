@@ -148,7 +148,9 @@ impl Force {
         // Where each limit counts, so that those that go by the same look for it once.
         let mut accounts: SmallVec<[Option<u16>; 8]> = SmallVec::new();
         for (place, (term, way)) in self.terms.iter().zip(&self.ways).enumerate() {
-            let skip = routed && way.routed;
+            // What is over takes no slot.
+            let is_over = asked.act == Act::Charge && *term.limit().measure() == Measure::Slots;
+            let skip = is_over || (routed && way.routed);
             let known = way.like.and_then(|like| *accounts.get(like)?);
             let account = match known {
                 Some(account) => Some(account),
