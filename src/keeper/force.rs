@@ -147,13 +147,16 @@ impl Force {
         // The account of each limit, so that limits of one subject do not each write its name.
         let mut accounts: SmallVec<[Option<u16>; 8]> = SmallVec::new();
         for (place, (term, way)) in self.terms.iter().zip(&self.ways).enumerate() {
-            let account = match accounts.get(way.like) {
-                _ if routed && way.routed => None,
-                Some(account) => *account,
+            // What is over takes no slot.
+            let is_over = asked.act == Act::Charge && *term.limit().measure() == Measure::Slots;
+            let skip = is_over || (routed && way.routed);
+            let account = match accounts.get(way.like).copied().flatten() {
+                Some(account) => Some(account),
+                None if skip => None,
                 None => account(term, |name| asked.dimension(name), plan)?,
             };
             accounts.push(account);
-            if let Some(account) = account {
+            if let Some(account) = account.filter(|_| !skip) {
                 let take = self.take(place, term, asked, account, plan, now)?;
                 plan.takes.push(take);
             }

@@ -159,7 +159,7 @@ impl<T: AsyncStore> Shared<T> {
             call,
             client: caller.client.as_deref(),
             op: &op,
-            act: Act::Charge,
+            act: Act::Hold,
             said: call.estimated(),
             estimate: &estimate,
         };
