@@ -387,7 +387,9 @@ impl<S: Store> Keeper<S> {
         self.force().pool(name).ok().cloned()
     }
 
-    fn now(&self) -> Timestamp {
+    /// What its clock shows: the instant by which it answers, and by which what it answers is written out.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
         self.0.clock.now()
     }
 

@@ -280,6 +280,12 @@ impl<S: Store> Permit<S> {
         apply_at(self.keeper.store(), self.keeper.now(), plan).map(|(verdict, _)| verdict)
     }
 
+    /// Whether it was settled or released.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.inner.lock().end.is_some()
+    }
+
     /// What the estimate, or an expiry, would cost.
     #[must_use]
     pub fn estimate(&self) -> Option<Usd> {
