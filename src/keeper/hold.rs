@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::force::{Force, Priced};
 use crate::account::{Context, Entry, How, MeterId, Part};
-use crate::amount::{Amount, Cap, Usd};
+use crate::amount::{Amount, Cap, Measure, Usd};
 use crate::error::Error;
 use crate::http::Left;
 use crate::id::{LimitId, OpId};
@@ -39,8 +39,10 @@ pub(super) struct Hold {
     expires: Option<Timestamp>,
     horizon: Length,
     relaxed: bool,
-    /// Whether it has moved to another key, so that its parts cannot be named from here.
+    /// Whether it has moved to another key, so that the parts of its routes cannot be named from here.
     moved: bool,
+    /// What was last said of how far it is.
+    so_far: Usage,
 }
 
 /// What is left of one limit.
@@ -114,6 +116,7 @@ impl Hold {
             horizon: plan.horizon,
             relaxed: plan.relaxed,
             moved: false,
+            so_far: Usage::new(),
         };
         hold.take(plan, grant);
         hold
@@ -201,7 +204,7 @@ impl Hold {
         plan.relaxed = self.relaxed;
         plan.horizon = self.horizon;
         // A store may have forgotten what has expired; who holds the permit has not.
-        if !self.moved && self.expires.is_some_and(|expires| expires <= now) {
+        if self.expires.is_some_and(|expires| expires <= now) {
             plan.known = self.parts();
         }
         plan
@@ -213,7 +216,8 @@ impl Hold {
         for (account, place) in (0_u16..).zip(&self.places) {
             let entries: SmallVec<[Entry; 8]> =
                 self.taken().filter(|taken| taken.account == account).map(|taken| taken.entry).collect();
-            if entries.is_empty() {
+            let of_a_route = self.moved && self.routes.iter().any(|taken| taken.account == account);
+            if entries.is_empty() || of_a_route {
                 continue;
             }
             parts.push(Part {
@@ -243,9 +247,24 @@ impl Hold {
     pub(super) fn settle(&self, usage: &Usage, outcome: Option<Class>, now: Timestamp) -> Result<Plan, Error> {
         let mut plan = self.plan(now);
         plan.reports.push(Report::Settle { account: None, actual: self.actual(usage)? });
-        plan.used = Some(Used { usage: usage.clone(), outcome });
+        plan.used = Some(Used { usage: self.booked(usage), outcome });
         plan.context.clone_from(&self.context);
         Ok(plan)
+    }
+
+    /// A usage as it is booked: what it does not state of money and tokens is as it was held.
+    fn booked(&self, usage: &Usage) -> Usage {
+        let mut booked = usage.clone();
+        let Some(context) = &self.context else { return booked };
+        let (estimate, so_far) = (&context.estimate, &self.so_far);
+        booked.usd = usage.usd.or(estimate.usd.max(so_far.usd));
+        let tokens = |usage: &Usage| usage.amount(&Measure::Tokens);
+        if tokens(usage).is_none() {
+            let held = if tokens(so_far) > tokens(estimate) { so_far } else { estimate };
+            let Usage { tokens, input, cache_read, cache_write_5m, cache_write_1h, output, .. } = *held;
+            booked = Usage { tokens, input, cache_read, cache_write_5m, cache_write_1h, output, ..booked };
+        }
+        booked
     }
 
     /// The plan that gives it back.
@@ -271,6 +290,18 @@ impl Hold {
     /// The plan that holds at least what was used so far.
     pub(super) fn raise(&self, usage: &Usage, now: Timestamp) -> Result<Plan, Error> {
         Ok(self.plan(now).report(Report::Raise { to: self.actual(usage)? }))
+    }
+
+    /// It holds what a usage so far was raised to, which a late settle has to know.
+    pub(super) fn raised(&mut self, usage: Usage, verdict: &Verdict) {
+        self.so_far = usage;
+        for effect in effects(verdict) {
+            let Effect::Booked { meter, booked, .. } = *effect else { continue };
+            let mut held = self.ours.iter_mut().chain(&mut self.routes).filter(|taken| taken.entry.meter == meter);
+            if let (Some(taken), None) = (held.next(), held.next()) {
+                taken.entry.amount = taken.entry.amount.max(booked);
+            }
+        }
     }
 
     /// The plan that gives it up.
@@ -301,7 +332,8 @@ impl Hold {
         let stayed = routes.into_iter().filter(|taken| self.is_ours(taken.account));
         let stayed: SmallVec<[Taken; 4]> = stayed.collect();
         self.routes.extend(stayed);
-        self.expires = self.expires.max(grant.expires);
+        // What the client holds ends first.
+        self.expires = self.expires.or(grant.expires);
         self.moved = true;
     }
 

@@ -227,10 +227,11 @@ impl<S: Store> Permit<S> {
     /// What the store says.
     pub fn so_far(&self, usage: &Usage) -> Result<SoFar, Error> {
         usage.check()?;
-        let inner = self.inner.lock();
+        let mut inner = self.inner.lock();
         let provider = inner.chosen.as_ref().and_then(Chosen::provider);
         let priced = Usage { usd: inner.hold.cost(usage, provider)?, ..usage.clone() };
         let verdict = self.apply(|now| inner.hold.raise(&priced, now))?;
+        inner.hold.raised(priced, &verdict);
         let is_over = effects(&verdict).iter().any(|effect| match effect {
             Effect::Booked { spent: Some(spent), booked, cap: Cap::At(most), .. } => {
                 spent.checked_add(*booked).is_none_or(|sum| sum > *most)
@@ -272,6 +273,9 @@ impl<S: Store> Permit<S> {
         let mut answer = Answer::new(chosen.key(), outcome, inner.attempt);
         if let Some(model) = &self.model {
             answer = answer.model(model);
+            if outcome.class == Class::ModelRefused {
+                answer = answer.of_the_model();
+            }
         }
         chosen.pool().report(plan, &answer, now)
     }

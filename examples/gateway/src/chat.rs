@@ -156,7 +156,7 @@ async fn send(app: &App, chat: &Chat, permit: &Permit) -> Answer {
     let (head, body) = answer.into_parts();
     if head.status.is_success() {
         let kind = head.headers.get(CONTENT_TYPE).cloned();
-        return match Meter::begin(app.clone(), chat.clone(), permit.clone(), body, kind).await {
+        return match Meter::begin(app, chat.clone(), permit.clone(), body, kind).await {
             Some(meter) => Answer::Serves(Box::new(meter)),
             None => broken(&Reply::new(head.status.as_u16(), app.now()).headers(&head.headers).empty_stream()),
         };

@@ -22,7 +22,6 @@ const LONGEST: usize = 256 << 10;
 /// A call that is being answered. When the client goes away this is dropped, and the permit with it: the call has then been
 /// given up, and is charged at what was held for it, since nobody knows how much the upstream went on to make.
 pub(crate) struct Meter {
-    app: App,
     chat: Chat,
     permit: Permit,
     upstream: Incoming,
@@ -37,7 +36,7 @@ pub(crate) struct Meter {
 impl Meter {
     /// Waits for the first bytes of an answer; nothing, if none come. Until then another key can take the call.
     pub(crate) async fn begin(
-        app: App,
+        app: &App,
         chat: Chat,
         permit: Permit,
         mut upstream: Incoming,
@@ -45,7 +44,7 @@ impl Meter {
     ) -> Option<Self> {
         let first = Some(bytes(&mut upstream).await?.ok()?);
         let lines = Lines { rest: BytesMut::new(), tally: Tally::new(app.0.shape), events: 0, done: false };
-        Some(Self { app, chat, permit, upstream, kind, first, lines, told: 0, over: false })
+        Some(Self { chat, permit, upstream, kind, first, lines, told: 0, over: false })
     }
 
     pub(crate) fn into_response(self) -> Response {

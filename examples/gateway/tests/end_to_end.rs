@@ -16,11 +16,10 @@ use gateway::fake::{self, End, Fake, Rules, Seen};
 use gateway::setup::{AnyStore, Setup};
 use http_body_util::BodyExt;
 use keyward::quota::KeyPatch;
-use keyward::store::{Filter, PartsOf, sums, verify};
+use keyward::store::{Filter, PartsOf, SqliteOptions, Synchronous, sums, verify};
 use keyward::upstream::Retries;
 use keyward::{
-    Clock, KeyId, Length, Limit, ManualClock, MemoryStore, Secret, SqliteOptions, SqliteStore, Store, Subject,
-    Timestamp, Usd,
+    Clock, KeyId, Length, Limit, ManualClock, MemoryStore, Secret, SqliteStore, Store, Subject, Timestamp, Usd,
 };
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
@@ -328,7 +327,7 @@ async fn sixty_four_clients_pay_what_they_were_served_in_a_file() {
     for end in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{end}", file.display()));
     }
-    let store = SqliteOptions::new().synchronous(keyward::store::Synchronous::Normal).open(&file).unwrap();
+    let store = SqliteOptions::new().synchronous(Synchronous::Normal).open(&file).unwrap();
     let house = storm(Box::new(store)).await;
 
     // Another process finds the same.
