@@ -701,3 +701,19 @@ fn a_model_that_is_refused_takes_the_key_from_no_other_model() {
     assert!(keys("gpt-y").contains(&first));
     assert!(!keys("gpt-x").contains(&first));
 }
+
+/// A client went away while its call tried a key whose cooldown was over, and nobody could use the key for a minute.
+#[test]
+fn a_call_that_is_given_up_tries_its_key_no_more() {
+    let clock = ManualClock::at(start());
+    let pool = Pool::builder("openai").text("sk-one-11111").build().unwrap();
+    let keeper = Keeper::builder().limit(Limit::slots(9)).pool(pool).clock(clock.clone()).build().unwrap();
+    let call = Call::new().pool("openai");
+    let permit = granted(keeper.acquire(&call).unwrap());
+    permit.release_as(&Outcome::new(Class::RateLimited)).unwrap();
+    clock.advance(secs(2));
+    let probe = granted(keeper.acquire(&call).unwrap());
+    assert!(denied(keeper.acquire(&call).unwrap()).exhausted.is_some(), "one call at a time tries it");
+    drop(probe);
+    assert!(keeper.acquire(&call).unwrap().granted().is_some());
+}

@@ -9,10 +9,11 @@ use crate::account::{Context, Entry, How, MeterId, Part};
 use crate::amount::{Amount, Cap, Measure, Usd};
 use crate::error::Error;
 use crate::http::Left;
-use crate::id::{LimitId, OpId};
+use crate::id::{KeyId, LimitId, OpId};
+use crate::keys::{Answer, Pool};
 use crate::plan::{Effect, Grant, Place, Plan, Report, Take, Used, Verdict};
 use crate::time::{Length, Timestamp};
-use crate::usage::{Class, Usage};
+use crate::usage::{Class, Outcome, Usage};
 
 /// One use as it was held.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +44,8 @@ pub(super) struct Hold {
     moved: bool,
     /// What was last said of how far it is.
     so_far: Usage,
+    /// The key that it was given up with, and when that attempt began.
+    pub(super) left: Option<(Pool, KeyId, Timestamp)>,
 }
 
 /// What is left of one limit.
@@ -117,6 +120,7 @@ impl Hold {
             relaxed: plan.relaxed,
             moved: false,
             so_far: Usage::new(),
+            left: None,
         };
         hold.take(plan, grant);
         hold
@@ -306,7 +310,13 @@ impl Hold {
 
     /// The plan that gives it up.
     pub(super) fn expire(&self, now: Timestamp) -> Plan {
-        self.plan(now).report(Report::Expire)
+        let mut plan = self.plan(now).report(Report::Expire);
+        if let Some((pool, key, began)) = &self.left {
+            // It says nothing of the key, but that it is not being tried any more.
+            let outcome = Outcome::new(Class::NoVerdict);
+            let _ = pool.report(&mut plan, &Answer::new(key, outcome, *began), now);
+        }
+        plan
     }
 
     /// The plan that ends what is held of the key that failed, before another is picked.

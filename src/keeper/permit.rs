@@ -302,6 +302,8 @@ impl<S: Store> Drop for Permit<S> {
     fn drop(&mut self) {
         let inner = self.inner.get_mut();
         if inner.end.is_none() {
+            let chosen = inner.chosen.as_ref();
+            inner.hold.left = chosen.map(|it| (it.pool().clone(), it.key().clone(), inner.attempt));
             self.keeper.dropped(inner.hold.clone());
         }
     }

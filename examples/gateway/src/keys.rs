@@ -26,7 +26,7 @@ pub(crate) struct Used {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Limited {
     key: KeyId,
-    until: Option<Timestamp>,
+    until: Option<String>,
     text: Option<String>,
     /// If only this model is limited.
     model: Option<String>,
@@ -83,6 +83,7 @@ pub(crate) async fn report_rate_limit(State(app): State<App>, Json(limited): Jso
             let outcome = Reader::default().with_text().read_text(text.as_deref().unwrap_or("rate limit reached"), now);
             outcome.hint.map(|hint| hint.until(now, patience))
         };
+        let until = until.map(|until| until.parse::<Timestamp>()).transpose()?;
         let Some(until) = until.or_else(read) else {
             return Err(Error::invalid("text", text.unwrap_or_default(), "words that tell of a rate limit"));
         };
@@ -91,7 +92,7 @@ pub(crate) async fn report_rate_limit(State(app): State<App>, Json(limited): Jso
             None => Command::LimitedUntil(until),
         };
         app.pool().tell(app.keeper().store(), &key, &command, now)?;
-        Ok(json!({"ok": true, "until": until}))
+        Ok(json!({"ok": true, "until": until.to_string()}))
     });
     answer(&app, told.await)
 }

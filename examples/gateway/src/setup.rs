@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use keyward::clients::{self, MemoryClients};
+use keyward::pool::Cooling;
 use keyward::price::{Book, Entry, Price};
 use keyward::quota::KeyPatch;
 use keyward::store::Store;
@@ -38,6 +39,8 @@ pub struct Setup {
     pub operator: Secret,
     /// How often the same upstream key is tried again.
     pub retries: Retries,
+    /// For how long a key is left alone that fails.
+    pub cooling: Cooling,
 }
 
 impl Setup {
@@ -63,6 +66,7 @@ impl Setup {
             operator: Secret::new("kw_operator_0123456789"),
             // Twice, after 50 ms and 100 ms: the fake upstream recovers soon.
             retries: Retries { first: "50ms".parse::<Length>()?, ..Retries::default() },
+            cooling: Cooling::default(),
         })
     }
 
@@ -72,7 +76,7 @@ impl Setup {
         for (id, secret, patch) in &self.clients {
             clients::import(&known, Some(id.parse::<KeyId>()?), secret, patch)?;
         }
-        let pool = Pool::builder(POOL).text(&self.upstream_keys).build()?;
+        let pool = Pool::builder(POOL).text(&self.upstream_keys).cooling(self.cooling).build()?;
         let keeper = Keeper::builder()
             .limits(self.limits.iter().cloned())
             .prices(self.prices.clone())
