@@ -20,13 +20,20 @@ pub struct Client {
     http: legacy::Client<HttpConnector, Full<Bytes>>,
     base: String,
     secret: String,
+    task: Option<String>,
 }
 
 impl Client {
     /// A client with connections of its own.
     pub fn new(base: &str, secret: &str) -> Self {
         let http = legacy::Client::builder(TokioExecutor::new()).build_http();
-        Self { http, base: base.to_owned(), secret: secret.to_owned() }
+        Self { http, base: base.to_owned(), secret: secret.to_owned(), task: None }
+    }
+
+    /// The same for this task, by which reports find its calls.
+    pub fn task(mut self, task: &str) -> Self {
+        self.task = Some(task.to_owned());
+        self
     }
 
     /// Asks a model, and has the answer as it comes in.
@@ -38,11 +45,14 @@ impl Client {
 
     /// Sends JSON, or nothing.
     pub async fn send(&self, method: Method, path: &str, json: Option<Value>) -> Result<Response<Incoming>, Failure> {
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
             .header(AUTHORIZATION, format!("Bearer {}", self.secret))
             .header(CONTENT_TYPE, "application/json");
+        if let Some(task) = &self.task {
+            request = request.header("x-task", task);
+        }
         let body = json.map(|json| json.to_string()).unwrap_or_default();
         Ok(self.http.request(request.body(Full::from(body))?).await?)
     }

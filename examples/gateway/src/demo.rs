@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::Method;
+use keyward::keys::Which;
+use keyward::pool::Standing;
 use keyward::store::{Filter, PartsOf, sums, verify};
 use keyward::{Clock, Length, ManualClock, Timestamp, Usd};
 use serde_json::{Value, json};
@@ -25,7 +27,7 @@ pub async fn tell(store: AnyStore) -> Result<(), Failure> {
     let app = App::new(&setup, store, shared)?;
     let gateway = fake::serve(app.router()).await?;
     let client = |secret: &str| Client::new(&gateway, secret);
-    let (alice, bob) = (client("kw_alice_0123456789"), client("kw_bob_0123456789"));
+    let (alice, bob) = (client("kw_alice_0123456789").task("task-7"), client("kw_bob_0123456789"));
     let operator = client("kw_operator_0123456789");
     println!("the gateway is at {gateway}, its upstream at {}\n", setup.upstream);
 
@@ -46,29 +48,36 @@ pub async fn tell(store: AnyStore) -> Result<(), Failure> {
     println!("4. the upstream breaks off in the middle of an answer");
     show(&app, alice.chat("small", "break 3", 100).await?).await?;
 
-    println!("5. an upstream key has no more calls: the next key takes over, and the client never knows");
-    for _ in 0..5 {
+    println!("5. an agent runner uses the first key beside the gateway, and reports it");
+    let keys: Vec<_> = app.pool().keys().into_iter().map(|key| key.id().to_string()).collect();
+    let runner = Client::new(&setup.upstream, setup.upstream_keys.split(',').next().unwrap_or_default());
+    let _ = text(runner.chat("small", "say 1", 10).await?).await?;
+    let report = json!({"key": keys[0], "op": "task-7/step-1"});
+    println!("   {}", operator.ask(Method::POST, "/keys/report-usage", Some(report)).await?);
+
+    println!("6. so that key has fewer calls left than the gateway knows: the other takes over, and alice never knows");
+    for _ in 0..4 {
         show(&app, alice.chat("small", "say 3", 100).await?).await?;
     }
-    println!("   {}", operator.ask(Method::GET, "/keys/available", None).await?);
+    records(&app)?;
 
-    println!("6. an agent runner has met the limit of the other key, and says so");
-    let other = app.pool().available(app.keeper().store(), app.now())?.first().map(|(_, key)| key.clone());
-    let report = json!({"key": other, "text": "rate limit reached, try again in 30s"});
+    println!("7. the runner has met the limit of the other key too, and says so in the upstream's words");
+    let report = json!({"key": keys[1], "text": "rate limit reached, try again in 30s"});
     println!("   {}", operator.ask(Method::POST, "/keys/report-rate-limit", Some(report)).await?);
-    println!("   now every key is limited, and alice is told when to come back:");
-    let wait = show(&app, alice.chat("small", "say 3", 100).await?).await?;
-    clock.advance(Length::from_secs(wait.unwrap_or(1)).unwrap_or(Length::SECOND));
-    println!("   {} seconds later:", wait.unwrap_or(1));
+    println!("   {}", operator.ask(Method::GET, "/keys/available", None).await?);
+    println!("   alice is told when to come back:");
+    let wait = show(&app, alice.chat("small", "say 3", 100).await?).await?.unwrap_or(1);
+    clock.advance(Length::from_secs(wait).unwrap_or(Length::SECOND));
+    println!("   {wait} seconds later:");
     show(&app, alice.chat("small", "say 3", 100).await?).await?;
 
-    println!("7. a call that may cost more than alice has left is not let in");
+    println!("8. a call that may cost more than alice has left is not let in");
     show(&app, alice.chat("large", "say 3", 5_000).await?).await?;
 
-    println!("8. what went out with each key");
+    println!("9. what went out with each key");
     println!("   {}", operator.ask(Method::GET, "/keys/costs", None).await?);
 
-    println!("9. in the end");
+    println!("10. in the end");
     budgets(&app)?;
     let (store, now) = (app.keeper().store(), app.now());
     let rows = sums(store, &Filter::default())?;
@@ -117,6 +126,18 @@ async fn until_nothing_is_held(app: &App) -> Result<(), Failure> {
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+/// What is known of every upstream key.
+fn records(app: &App) -> Result<(), Failure> {
+    for key in app.pool().list(app.keeper().store(), &Which::default(), app.now())? {
+        let standing = match key.standing {
+            Standing::Cooling(block) => format!("cooling until {}", block.until),
+            other => format!("{other:?}").to_lowercase(),
+        };
+        println!("   key ...{}: {standing}, used {} times, limited {}", key.suffix, key.uses, key.limited);
+    }
+    Ok(())
 }
 
 /// Where every budget stands.
