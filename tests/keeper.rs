@@ -630,7 +630,7 @@ fn priced(clock: &ManualClock) -> (Keeper, Call) {
 }
 
 /// What the rows of usage say that everything has cost, and what the budget was charged.
-fn told(keeper: &Keeper, clock: &ManualClock) -> (i128, i64) {
+fn told<S: Store>(keeper: &Keeper<S>, clock: &ManualClock) -> (i128, i64) {
     proved(keeper, clock);
     let sum = keyward::store::sums(keeper.store(), &Filter::default()).unwrap();
     (sum.usd, count(keeper, "team=red", "usd").0)
@@ -654,19 +654,37 @@ fn what_no_usage_states_is_reported_as_it_was_charged() {
     assert_eq!(told(&keeper, &clock), (8_000_000_000, 8_000_000_000));
 }
 
-/// A stream had used more than was held for it, its hold ended before it did, and when it was settled at last it stayed
-/// charged for what it had never used.
+/// A stream had used more than was held for it, its hold ended before it did, and reports found what it was to use at first.
+/// When it was settled at last it stayed charged for what it had never used.
 #[test]
-fn a_call_that_went_further_than_it_was_to_go_is_settled_late_all_the_same() {
-    let clock = ManualClock::at(start());
-    let (keeper, call) = priced(&clock);
-    let permit = granted(keeper.acquire(&call).unwrap());
-    let _ = permit.so_far(&Usage::new().input(2_000_000)).unwrap();
-    clock.advance(Length::HOUR);
-    proved(&keeper, &clock);
-    assert_eq!(count(&keeper, "team=red", "usd").0, 4_000_000_000);
-    permit.settle(&Usage::new().input(2_500_000)).unwrap();
-    assert_eq!(told(&keeper, &clock), (5_000_000_000, 5_000_000_000));
+fn a_call_that_went_further_than_it_was_to_go_is_charged_and_settled_late_all_the_same() {
+    fn check<S: Store>(store: S) {
+        let clock = ManualClock::at(start());
+        let (_, call) = priced(&clock);
+        let mut book = Book::new();
+        book.push(Entry::new("gpt-x", Price::new().input("2".parse().unwrap()))).unwrap();
+        let limit = Limit::usd(Usd::dollars(50)).per_month().by("team");
+        let pool = Pool::builder("openai").text("sk-one-11111,sk-two-22222").build().unwrap();
+        let keeper = Keeper::builder().limit(limit).prices(book).pool(pool).store(store).clock(clock.clone());
+        let keeper = keeper.build().unwrap();
+
+        let permit = granted(keeper.acquire(&call).unwrap());
+        let _ = permit.so_far(&Usage::new().input(2_000_000)).unwrap();
+        clock.advance(Length::HOUR);
+        assert_eq!(told(&keeper, &clock), (4_000_000_000, 4_000_000_000));
+        permit.settle(&Usage::new().input(2_500_000)).unwrap();
+        assert_eq!(told(&keeper, &clock), (5_000_000_000, 5_000_000_000));
+
+        let permit = granted(keeper.acquire(&call).unwrap());
+        let _ = permit.so_far(&Usage::new().input(1_500_000)).unwrap();
+        drop(permit);
+        assert_eq!(told(&keeper, &clock), (8_000_000_000, 8_000_000_000));
+        let sum = keyward::store::sums(keeper.store(), &Filter::default()).unwrap();
+        assert_eq!(sum.tokens, 4_000_000);
+    }
+    check(MemoryStore::new());
+    #[cfg(feature = "sqlite")]
+    check(keyward::SqliteStore::in_memory().unwrap());
 }
 
 /// A call went on with another key, its hold ended before it did, and its settle was lost: its estimate stayed charged, while

@@ -42,8 +42,6 @@ pub(super) struct Hold {
     relaxed: bool,
     /// Whether it has moved to another key, so that the parts of its routes cannot be named from here.
     moved: bool,
-    /// What was last said of how far it is.
-    so_far: Usage,
     /// The key that it was given up with, and when that attempt began.
     pub(super) left: Option<(Pool, KeyId, Timestamp)>,
 }
@@ -119,7 +117,6 @@ impl Hold {
             horizon: plan.horizon,
             relaxed: plan.relaxed,
             moved: false,
-            so_far: Usage::new(),
             left: None,
         };
         hold.take(plan, grant);
@@ -260,13 +257,10 @@ impl Hold {
     fn booked(&self, usage: &Usage) -> Usage {
         let mut booked = usage.clone();
         let Some(context) = &self.context else { return booked };
-        let (estimate, so_far) = (&context.estimate, &self.so_far);
-        booked.usd = usage.usd.or(estimate.usd.max(so_far.usd));
-        let tokens = |usage: &Usage| usage.amount(&Measure::Tokens);
-        if tokens(usage).is_none() {
-            let held = if tokens(so_far) > tokens(estimate) { so_far } else { estimate };
-            let Usage { tokens, input, cache_read, cache_write_5m, cache_write_1h, output, .. } = *held;
-            booked = Usage { tokens, input, cache_read, cache_write_5m, cache_write_1h, output, ..booked };
+        let estimate = &context.estimate;
+        booked.usd = usage.usd.or(estimate.usd);
+        if usage.amount(&Measure::Tokens).is_none() {
+            booked = with_tokens_of(estimate, booked);
         }
         booked
     }
@@ -293,12 +287,26 @@ impl Hold {
 
     /// The plan that holds at least what was used so far.
     pub(super) fn raise(&self, usage: &Usage, now: Timestamp) -> Result<Plan, Error> {
-        Ok(self.plan(now).report(Report::Raise { to: self.actual(usage)? }))
+        let mut plan = self.plan(now).report(Report::Raise { to: self.actual(usage)? });
+        plan.context = self.further(usage);
+        Ok(plan)
+    }
+
+    /// What is known of the call, with what it holds at the least once it has used this much.
+    fn further(&self, so_far: &Usage) -> Option<Arc<Context>> {
+        let context = self.context.as_ref()?;
+        let mut further = Context::clone(context);
+        let estimate = &mut further.estimate;
+        estimate.usd = estimate.usd.max(so_far.usd);
+        if so_far.amount(&Measure::Tokens) > estimate.amount(&Measure::Tokens) {
+            *estimate = with_tokens_of(so_far, std::mem::take(estimate));
+        }
+        Some(Arc::new(further))
     }
 
     /// It holds what a usage so far was raised to, which a late settle has to know.
-    pub(super) fn raised(&mut self, usage: Usage, verdict: &Verdict) {
-        self.so_far = usage;
+    pub(super) fn raised(&mut self, so_far: &Usage, verdict: &Verdict) {
+        self.context = self.further(so_far);
         for effect in effects(verdict) {
             let Effect::Booked { meter, booked, .. } = *effect else { continue };
             let mut held = self.ours.iter_mut().chain(&mut self.routes).filter(|taken| taken.entry.meter == meter);
@@ -362,6 +370,12 @@ impl Hold {
         }
         settled
     }
+}
+
+/// A usage with the tokens of another.
+fn with_tokens_of(other: &Usage, usage: Usage) -> Usage {
+    let Usage { tokens, input, cache_read, cache_write_5m, cache_write_1h, output, reasoning, .. } = *other;
+    Usage { tokens, input, cache_read, cache_write_5m, cache_write_1h, output, reasoning, ..usage }
 }
 
 /// What a verdict says that its reports did.

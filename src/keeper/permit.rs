@@ -231,7 +231,7 @@ impl<S: Store> Permit<S> {
         let provider = inner.chosen.as_ref().and_then(Chosen::provider);
         let priced = Usage { usd: inner.hold.cost(usage, provider)?, ..usage.clone() };
         let verdict = self.apply(|now| inner.hold.raise(&priced, now))?;
-        inner.hold.raised(priced, &verdict);
+        inner.hold.raised(&priced, &verdict);
         let is_over = effects(&verdict).iter().any(|effect| match effect {
             Effect::Booked { spent: Some(spent), booked, cap: Cap::At(most), .. } => {
                 spent.checked_add(*booked).is_none_or(|sum| sum > *most)
