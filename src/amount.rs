@@ -182,6 +182,16 @@ impl From<Amount> for Cap {
     }
 }
 
+/// ```
+/// use keyward::{Cap, Usd};
+/// assert_eq!(Cap::from(Usd::cents(5)), Cap::At(Usd::cents(5).into()));
+/// ```
+impl From<Usd> for Cap {
+    fn from(most: Usd) -> Self {
+        Self::At(most.into())
+    }
+}
+
 impl fmt::Display for Cap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -191,6 +191,22 @@ impl Options {
         headers
     }
 
+    /// An answer of the host's own, in the same shape as a denial's: for what has nothing to do with keys or limits.
+    ///
+    /// ```
+    /// use keyward::http::{Body, Options};
+    ///
+    /// let answer = Options::default().body(Body::OpenAi).error(400, "no_model", "the request names no model");
+    /// assert_eq!(
+    ///     answer.body,
+    ///     r#"{"error":{"message":"the request names no model","type":"invalid_request_error","param":null,"code":"no_model"}}"#,
+    /// );
+    /// ```
+    pub fn error(&self, status: u16, code: &str, message: &str) -> Response {
+        let headers = vec![("content-type", self.body.content_type().to_owned())];
+        Response { status, headers, body: self.body.error(status, code, message) }
+    }
+
     /// What is answered, and the refusal that is named.
     fn reply(&self, refusals: &[Refusal], blockers: &[Blocker], now: Timestamp) -> (Reply, Refusal) {
         let mut all = refusals.to_vec();
@@ -209,7 +225,7 @@ impl Options {
     }
 }
 
-/// What a denial is over HTTP.
+/// What a denial is over HTTP, or another answer in its shape.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[must_use]

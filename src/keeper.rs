@@ -59,6 +59,7 @@ use crate::limit::Limit;
 use crate::price::Book;
 use crate::store::{MemoryStore, Ready, Store, block_on};
 use crate::terms::Terms;
+use crate::time::Timestamp;
 use crate::usage::Usage;
 use shared::Shared;
 
@@ -240,6 +241,12 @@ impl<S: Store> Keeper<S> {
     #[must_use]
     pub fn pool(&self, name: &str) -> Option<Pool> {
         self.0.force().pool(name).ok().cloned()
+    }
+
+    /// What its clock shows: the instant by which it answers, and by which what it answers is written out.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.0.now()
     }
 }
 

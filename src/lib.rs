@@ -30,6 +30,9 @@ pub mod store;
 pub mod system;
 pub mod terms;
 pub mod time;
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub mod tower;
 pub mod upstream;
 pub mod usage;
 pub mod window;

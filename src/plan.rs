@@ -134,7 +134,8 @@ pub enum Report {
     },
     /// The operation will not be heard of again: its open parts end as if their time were over.
     Expire,
-    /// The operation has used this much so far, which is held at the least. Never refused.
+    /// The operation has used this much so far, which is held at the least. Never refused. What is kept of the call for
+    /// its rows is the plan's context from now on, where the plan has one.
     Raise {
         /// How much of each meter.
         to: SmallVec<[(MeterId, Amount); 4]>,

@@ -614,3 +614,124 @@ fn a_keys_own_budget_is_not_relaxed_with_the_call() {
     assert!(!asks(Limit::usd(Usd::dollars(1)).per_day()));
     assert!(asks(Limit::requests(1).per_day().relaxed()));
 }
+
+/// A keeper with a price, a monthly budget and two upstream keys; what a call that says a million tokens holds is $2.
+fn priced(clock: &ManualClock) -> (Keeper, Call) {
+    let mut book = Book::new();
+    book.push(Entry::new("gpt-x", Price::new().input("2".parse().unwrap()))).unwrap();
+    let keeper = Keeper::builder()
+        .limit(Limit::usd(Usd::dollars(50)).per_month().by("team"))
+        .prices(book)
+        .pool(Pool::builder("openai").text("sk-one-11111,sk-two-22222").build().unwrap())
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    (keeper, alice().with("model", "gpt-x").pool("openai").estimate(Usage::new().input(1_000_000)))
+}
+
+/// What the rows of usage say that everything has cost, and what the budget was charged.
+fn told<S: Store>(keeper: &Keeper<S>, clock: &ManualClock) -> (i128, i64) {
+    proved(keeper, clock);
+    let sum = keyward::store::sums(keeper.store(), &Filter::default()).unwrap();
+    (sum.usd, count(keeper, "team=red", "usd").0)
+}
+
+/// A stream broke off, nobody knew what it had cost, and its budget was charged what was held. Reports found a call that had
+/// cost nothing.
+#[test]
+fn what_no_usage_states_is_reported_as_it_was_charged() {
+    let clock = ManualClock::at(start());
+    let (keeper, call) = priced(&clock);
+    granted(keeper.acquire(&call).unwrap()).settle(&Usage::new()).unwrap();
+    assert_eq!(told(&keeper, &clock), (2_000_000_000, 2_000_000_000));
+    let sum = keyward::store::sums(keeper.store(), &Filter::default()).unwrap();
+    assert_eq!((sum.requests, sum.tokens), (1, 1_000_000));
+
+    // Of a stream that was known to be further than it was to go, that is what was held.
+    let permit = granted(keeper.acquire(&call).unwrap());
+    let _ = permit.so_far(&Usage::new().input(3_000_000)).unwrap();
+    permit.settle(&Usage::new()).unwrap();
+    assert_eq!(told(&keeper, &clock), (8_000_000_000, 8_000_000_000));
+}
+
+/// A stream had used more than was held for it, its hold ended before it did, and reports found what it was to use at first.
+/// When it was settled at last it stayed charged for what it had never used.
+#[test]
+fn a_call_that_went_further_than_it_was_to_go_is_charged_and_settled_late_all_the_same() {
+    fn check<S: Store>(store: S) {
+        let clock = ManualClock::at(start());
+        let (_, call) = priced(&clock);
+        let mut book = Book::new();
+        book.push(Entry::new("gpt-x", Price::new().input("2".parse().unwrap()))).unwrap();
+        let limit = Limit::usd(Usd::dollars(50)).per_month().by("team");
+        let pool = Pool::builder("openai").text("sk-one-11111,sk-two-22222").build().unwrap();
+        let keeper = Keeper::builder().limit(limit).prices(book).pool(pool).store(store).clock(clock.clone());
+        let keeper = keeper.build().unwrap();
+
+        let permit = granted(keeper.acquire(&call).unwrap());
+        let _ = permit.so_far(&Usage::new().input(2_000_000)).unwrap();
+        clock.advance(Length::HOUR);
+        assert_eq!(told(&keeper, &clock), (4_000_000_000, 4_000_000_000));
+        permit.settle(&Usage::new().input(2_500_000)).unwrap();
+        assert_eq!(told(&keeper, &clock), (5_000_000_000, 5_000_000_000));
+
+        let permit = granted(keeper.acquire(&call).unwrap());
+        let _ = permit.so_far(&Usage::new().input(1_500_000)).unwrap();
+        drop(permit);
+        assert_eq!(told(&keeper, &clock), (8_000_000_000, 8_000_000_000));
+        let sum = keyward::store::sums(keeper.store(), &Filter::default()).unwrap();
+        assert_eq!(sum.tokens, 4_000_000);
+    }
+    check(MemoryStore::new());
+    #[cfg(feature = "sqlite")]
+    check(keyward::SqliteStore::in_memory().unwrap());
+}
+
+/// A call went on with another key, its hold ended before it did, and its settle was lost: its estimate stayed charged, while
+/// reports found what it had cost beside that.
+#[test]
+fn a_call_that_moved_to_another_key_is_settled_late_too() {
+    let clock = ManualClock::at(start());
+    let (keeper, call) = priced(&clock);
+    let permit = granted(keeper.acquire(&call).unwrap());
+    assert!(matches!(permit.failover(&Outcome::new(Class::RateLimited)).unwrap(), Moved::On));
+    clock.advance(Length::HOUR);
+    proved(&keeper, &clock);
+    assert_eq!(count(&keeper, "team=red", "usd").0, 2_000_000_000);
+    permit.settle(&Usage::new().input(500_000)).unwrap();
+    assert_eq!(told(&keeper, &clock), (1_000_000_000, 1_000_000_000));
+}
+
+/// One model that a key may not use took the key from all others for an hour.
+#[test]
+fn a_model_that_is_refused_takes_the_key_from_no_other_model() {
+    let clock = ManualClock::at(start());
+    let (keeper, call) = priced(&clock);
+    let permit = granted(keeper.acquire(&call).unwrap());
+    let first = permit.key().unwrap();
+    assert!(matches!(permit.failover(&Outcome::new(Class::ModelRefused)).unwrap(), Moved::On));
+    assert_ne!(permit.key().unwrap(), first);
+    permit.settle(&Usage::new().input(1)).unwrap();
+    let keys = |model: &str| -> Vec<_> {
+        let call = alice().with("model", model).usd(Usd::cents(1)).pool("openai");
+        (0..2).map(|_| granted(keeper.acquire(&call).unwrap()).key().unwrap()).collect()
+    };
+    assert!(keys("gpt-y").contains(&first));
+    assert!(!keys("gpt-x").contains(&first));
+}
+
+/// A client went away while its call tried a key whose cooldown was over, and nobody could use the key for a minute.
+#[test]
+fn a_call_that_is_given_up_tries_its_key_no_more() {
+    let clock = ManualClock::at(start());
+    let pool = Pool::builder("openai").text("sk-one-11111").build().unwrap();
+    let keeper = Keeper::builder().limit(Limit::slots(9)).pool(pool).clock(clock.clone()).build().unwrap();
+    let call = Call::new().pool("openai");
+    let permit = granted(keeper.acquire(&call).unwrap());
+    permit.release_as(&Outcome::new(Class::RateLimited)).unwrap();
+    clock.advance(secs(2));
+    let probe = granted(keeper.acquire(&call).unwrap());
+    assert!(denied(keeper.acquire(&call).unwrap()).exhausted.is_some(), "one call at a time tries it");
+    drop(probe);
+    assert!(keeper.acquire(&call).unwrap().granted().is_some());
+}

@@ -29,6 +29,30 @@ impl Body {
             Self::OpenAi => openai(reply, measure, told),
         }
     }
+
+    /// The body of an answer that no limit has to do with.
+    pub(super) fn error(self, status: u16, code: &str, message: &str) -> String {
+        let mut json = Object::new();
+        match self {
+            Self::Problem => {
+                json.text("type", "about:blank");
+                json.text_if("title", phrase(status));
+                json.plain("status", status);
+                json.text("detail", message);
+                json.text("code", code);
+                json.done()
+            }
+            Self::OpenAi => {
+                json.text("message", message);
+                json.text("type", if status < 500 { "invalid_request_error" } else { "server_error" });
+                json.plain("param", "null");
+                json.text("code", code);
+                let mut outer = Object::new();
+                outer.plain("error", json.done());
+                outer.done()
+            }
+        }
+    }
 }
 
 fn problem(reply: &Reply, told: &[Told<'_>]) -> String {
@@ -134,6 +158,7 @@ const fn phrase(status: u16) -> Option<&'static str> {
         402 => "Payment Required",
         403 => "Forbidden",
         404 => "Not Found",
+        409 => "Conflict",
         429 => "Too Many Requests",
         500 => "Internal Server Error",
         502 => "Bad Gateway",

@@ -20,12 +20,28 @@ pub fn header_map(headers: impl IntoIterator<Item = super::Header>) -> HeaderMap
 }
 
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-impl From<super::Response> for Response<Vec<u8>> {
-    fn from(denied: super::Response) -> Self {
-        let super::Response { status, headers, body } = denied;
-        let mut response = Self::new(body.into_bytes());
+impl super::Response {
+    /// The same as a response of the `http` crate, with whatever body can be made of a text.
+    ///
+    /// ```
+    /// use keyward::http::Options;
+    /// let answer = Options::default().error(404, "not_found", "there is no such model").into_http::<String>();
+    /// assert_eq!(answer.status(), 404);
+    /// assert_eq!(answer.headers()["Content-Type"], "application/problem+json");
+    /// ```
+    #[must_use]
+    pub fn into_http<B: From<String>>(self) -> Response<B> {
+        let Self { status, headers, body } = self;
+        let mut response = Response::new(body.into());
         *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         *response.headers_mut() = header_map(headers);
         response
+    }
+}
+
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+impl From<super::Response> for Response<Vec<u8>> {
+    fn from(denied: super::Response) -> Self {
+        denied.into_http()
     }
 }

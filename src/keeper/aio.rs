@@ -151,6 +151,12 @@ impl<S: AsyncStore> AsyncKeeper<S> {
         self.0.lines.count()
     }
 
+    /// What its clock shows: the instant by which it answers, and by which what it answers is written out.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+
     /// The store, for reports and whatever else reads it.
     #[must_use]
     pub fn store(&self) -> &S {
@@ -228,6 +234,12 @@ impl<S: AsyncStore> AsyncPermit<S> {
     #[must_use]
     pub fn expires(&self) -> Option<Timestamp> {
         self.0.expires()
+    }
+
+    /// Whether it was settled or released.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.is_over()
     }
 
     /// What the estimate, or an expiry, would cost.

@@ -25,7 +25,7 @@ use crate::plan::{Effect, Plan};
 use crate::quota::ClientKey;
 use crate::store::{AsyncStore, Question};
 use crate::time::{Length, Timestamp};
-use crate::usage::{Outcome, Usage};
+use crate::usage::{Class, Outcome, Usage};
 
 pub(super) struct Held<T: AsyncStore> {
     shared: Arc<Shared<T>>,
@@ -137,6 +137,10 @@ impl<T: AsyncStore> Held<T> {
         options.granted(self.inner.lock().hold.left(), self.shared.now())
     }
 
+    pub(super) fn is_over(&self) -> bool {
+        self.inner.lock().end.is_some()
+    }
+
     pub(super) fn expires(&self) -> Option<Timestamp> {
         self.inner.lock().hold.expires()
     }
@@ -233,6 +237,7 @@ impl<T: AsyncStore> Held<T> {
         let mut question = self.question();
         let raise = |plan: &mut Plan, now| self.inner.lock().hold.raise(plan, &priced, now);
         question.ask(&self.shared.store, raise).await?;
+        self.inner.lock().hold.raised(&priced, &question.verdict);
         let is_over = effects(&question.verdict).iter().any(|effect| match effect {
             Effect::Booked { spent: Some(spent), booked, cap: Cap::At(most), .. } => {
                 spent.checked_add(*booked).is_none_or(|sum| sum > *most)
@@ -295,6 +300,9 @@ impl<T: AsyncStore> Held<T> {
         let mut answer = Answer::new(chosen.key(), outcome, inner.attempt);
         if let Some(model) = &self.model {
             answer = answer.model(model);
+            if outcome.class == Class::ModelRefused {
+                answer = answer.of_the_model();
+            }
         }
         chosen.pool().report(plan, &answer, now)
     }
@@ -311,6 +319,8 @@ impl<T: AsyncStore> Drop for Held<T> {
     fn drop(&mut self) {
         let inner = self.inner.get_mut();
         if inner.end.is_none() {
+            let chosen = inner.chosen.as_ref();
+            inner.hold.left = chosen.map(|it| (it.pool().clone(), it.key().clone(), inner.attempt));
             self.shared.give_up(GivenUp::Hold(inner.hold.clone()));
         }
     }

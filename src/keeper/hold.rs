@@ -6,13 +6,14 @@ use smallvec::SmallVec;
 
 use super::force::{Force, Priced};
 use crate::account::{Context, Entry, How, MeterId, Part};
-use crate::amount::{Amount, Cap, Usd};
+use crate::amount::{Amount, Cap, Measure, Usd};
 use crate::error::Error;
 use crate::http::Left;
-use crate::id::{LimitId, OpId};
+use crate::id::{KeyId, LimitId, OpId};
+use crate::keys::{Answer, Pool};
 use crate::plan::{Effect, Grant, Place, Plan, Report, Take, Used, Verdict};
 use crate::time::{Length, Timestamp};
-use crate::usage::{Class, Usage};
+use crate::usage::{Class, Outcome, Usage};
 
 /// One use as it was held.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +40,10 @@ pub(super) struct Hold {
     expires: Option<Timestamp>,
     horizon: Length,
     relaxed: bool,
-    /// Whether it has moved to another key, so that its parts cannot be named from here.
+    /// Whether it has moved to another key, so that the parts of its routes cannot be named from here.
     moved: bool,
+    /// The key that it was given up with, and when that attempt began.
+    pub(super) left: Option<(Pool, KeyId, Timestamp)>,
 }
 
 /// What is left of one limit.
@@ -114,6 +117,7 @@ impl Hold {
             horizon: plan.horizon,
             relaxed: plan.relaxed,
             moved: false,
+            left: None,
         };
         hold.take(plan, grant);
         hold
@@ -208,7 +212,7 @@ impl Hold {
         plan.relaxed = self.relaxed;
         plan.horizon = self.horizon;
         // A store may have forgotten what has expired; who holds the permit has not.
-        if !self.moved && self.expires.is_some_and(|expires| expires <= now) {
+        if self.expires.is_some_and(|expires| expires <= now) {
             plan.known = self.parts();
         }
     }
@@ -219,7 +223,8 @@ impl Hold {
         for (account, place) in (0_u16..).zip(&self.places) {
             let entries: SmallVec<[Entry; 8]> =
                 self.taken().filter(|taken| taken.account == account).map(|taken| taken.entry).collect();
-            if entries.is_empty() {
+            let of_a_route = self.moved && self.routes.iter().any(|taken| taken.account == account);
+            if entries.is_empty() || of_a_route {
                 continue;
             }
             parts.push(Part {
@@ -254,9 +259,21 @@ impl Hold {
         now: Timestamp,
     ) -> Result<(), Error> {
         self.plan(plan, Report::Settle { account: None, actual: self.actual(usage)? }, now);
-        plan.used = Some(Used { usage: usage.clone(), outcome });
+        plan.used = Some(Used { usage: self.booked(usage), outcome });
         plan.context.clone_from(&self.context);
         Ok(())
+    }
+
+    /// A usage as it is booked: what it does not state of money and tokens is as it was held.
+    fn booked(&self, usage: &Usage) -> Usage {
+        let mut booked = usage.clone();
+        let Some(context) = &self.context else { return booked };
+        let estimate = &context.estimate;
+        booked.usd = usage.usd.or(estimate.usd);
+        if usage.amount(&Measure::Tokens).is_none() {
+            booked = with_tokens_of(estimate, booked);
+        }
+        booked
     }
 
     /// Gives it back.
@@ -282,12 +299,42 @@ impl Hold {
     /// Holds at least what was used so far.
     pub(super) fn raise(&self, plan: &mut Plan, usage: &Usage, now: Timestamp) -> Result<(), Error> {
         self.plan(plan, Report::Raise { to: self.actual(usage)? }, now);
+        plan.context = self.further(usage);
         Ok(())
+    }
+
+    /// What is known of the call, with what it holds at the least once it has used this much.
+    fn further(&self, so_far: &Usage) -> Option<Arc<Context>> {
+        let context = self.context.as_ref()?;
+        let mut further = Context::clone(context);
+        let estimate = &mut further.estimate;
+        estimate.usd = estimate.usd.max(so_far.usd);
+        if so_far.amount(&Measure::Tokens) > estimate.amount(&Measure::Tokens) {
+            *estimate = with_tokens_of(so_far, std::mem::take(estimate));
+        }
+        Some(Arc::new(further))
+    }
+
+    /// It holds what a usage so far was raised to, which a late settle has to know.
+    pub(super) fn raised(&mut self, so_far: &Usage, verdict: &Verdict) {
+        self.context = self.further(so_far);
+        for effect in effects(verdict) {
+            let Effect::Booked { meter, booked, .. } = *effect else { continue };
+            let mut held = self.ours.iter_mut().chain(&mut self.routes).filter(|taken| taken.entry.meter == meter);
+            if let (Some(taken), None) = (held.next(), held.next()) {
+                taken.entry.amount = taken.entry.amount.max(booked);
+            }
+        }
     }
 
     /// Gives it up.
     pub(super) fn expire(&self, plan: &mut Plan, now: Timestamp) {
         self.plan(plan, Report::Expire, now);
+        if let Some((pool, key, began)) = &self.left {
+            // It says nothing of the key, but that it is not being tried any more.
+            let outcome = Outcome::new(Class::NoVerdict);
+            let _ = pool.report(plan, &Answer::new(key, outcome, *began), now);
+        }
     }
 
     /// Ends what is held of the key that failed, before another is picked.
@@ -312,7 +359,8 @@ impl Hold {
         let stayed = routes.into_iter().filter(|taken| self.is_ours(taken.account));
         let stayed: Vec<Taken> = stayed.collect();
         self.routes.extend(stayed);
-        self.expires = self.expires.max(grant.expires);
+        // What the client holds ends first.
+        self.expires = self.expires.or(grant.expires);
     }
 
     /// It may be about to move to another key.
@@ -335,6 +383,12 @@ impl Hold {
         }
         settled
     }
+}
+
+/// A usage with the tokens of another.
+fn with_tokens_of(other: &Usage, usage: Usage) -> Usage {
+    let Usage { tokens, input, cache_read, cache_write_5m, cache_write_1h, output, reasoning, .. } = *other;
+    Usage { tokens, input, cache_read, cache_write_5m, cache_write_1h, output, reasoning, ..usage }
 }
 
 /// What a verdict says that its reports did.

@@ -151,6 +151,12 @@ impl<S: Store> Permit<S> {
         block_on(self.0.failover(outcome))
     }
 
+    /// Whether it was settled or released.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.is_over()
+    }
+
     /// What the estimate, or an expiry, would cost.
     #[must_use]
     pub fn estimate(&self) -> Option<Usd> {

@@ -226,6 +226,10 @@ impl Desk<'_> {
                 effects.push(self.booked(&part.account, entry.meter, held, to, landed));
                 part.put(place, entry);
             }
+            // What is charged if nothing more is heard of it is what its row says then.
+            if let (Some(before), Some(context)) = (&mut part.context, &self.plan.context) {
+                before.clone_from(context);
+            }
             self.save_part(part);
         }
         Ok(())
