@@ -32,9 +32,11 @@ mod aio;
 mod builder;
 mod call;
 mod denial;
+mod door;
 mod force;
 mod held;
 mod hold;
+mod local;
 mod permit;
 mod shared;
 mod verbs;
@@ -48,6 +50,7 @@ pub use aio::{AsyncKeeper, AsyncPermit};
 pub use builder::Builder;
 pub use call::Call;
 pub use denial::Denial;
+pub use door::StoreState;
 pub use hold::{Booked, Remaining, Settled};
 pub use permit::{Moved, Permit, SoFar};
 
@@ -115,7 +118,8 @@ impl<S: Store> Keeper<S> {
     ///
     /// # Errors
     /// A call that lacks what a limit goes by, or that names no pool of the keeper's; an operation id that comes back with
-    /// another call; what the store says, unless it is unavailable: that is a denial.
+    /// another call; what the store says. One that is unavailable is a denial, or is done without:
+    /// [`Limit::when_down`].
     pub fn acquire(&self, call: &Call) -> Result<Decision<Permit<S>>, Error> {
         block_on(self.0.acquire(call))
     }
@@ -227,7 +231,14 @@ impl<S: Store> Keeper<S> {
     /// The store, for reports, `verify()` and whatever else reads it.
     #[must_use]
     pub fn store(&self) -> &S {
-        &self.0.store.0
+        &self.0.store.store.0
+    }
+
+    /// Whether the store can be asked. One that did not answer is left alone for a while, a tenth of a second at first and ten
+    /// seconds at most, and then asked by one verb whether it is back.
+    #[must_use]
+    pub fn store_state(&self) -> StoreState {
+        self.0.store.state()
     }
 
     /// The limits in force, as the store knows them.

@@ -9,7 +9,7 @@ use super::held::Held;
 use super::hold::{Remaining, Settled};
 use super::permit::{Moved, SoFar};
 use super::shared::Shared;
-use super::{Call, Decision, Denial};
+use super::{Call, Decision, Denial, StoreState};
 use crate::amount::Usd;
 use crate::budgets;
 use crate::error::Error;
@@ -154,7 +154,13 @@ impl<S: AsyncStore> AsyncKeeper<S> {
     /// The store, for reports and whatever else reads it.
     #[must_use]
     pub fn store(&self) -> &S {
-        &self.0.store
+        &self.0.store.store
+    }
+
+    /// Whether the store can be asked.
+    #[must_use]
+    pub fn store_state(&self) -> StoreState {
+        self.0.store.state()
     }
 
     /// The limits in force, as the store knows them.
@@ -222,6 +228,12 @@ impl<S: AsyncStore> AsyncPermit<S> {
     #[must_use]
     pub fn headers(&self, options: &Options) -> Vec<Header> {
         self.0.headers(options)
+    }
+
+    /// Whether it is held in this process alone: [`Permit::is_local`](super::Permit::is_local).
+    #[must_use]
+    pub const fn is_local(&self) -> bool {
+        self.0.is_local()
     }
 
     /// When what it holds ends by itself, if it holds anything.

@@ -9,7 +9,7 @@ use super::held::{From, Held};
 use super::hold::Hold;
 use super::shared::{Shared, force_of};
 use super::Decision;
-use crate::account::Act;
+use crate::account::{Account, Act};
 use crate::budgets;
 use crate::clients;
 use crate::error::{Error, StoreError};
@@ -66,10 +66,8 @@ impl<T: AsyncStore> Shared<T> {
             Ok(caller) => caller,
             Err(cause) => return Ok(Decision::Denied(Box::new(Denial::gate(cause)))),
         };
-        match self.admit(call, caller, now).await {
-            Err(error) if error.store().is_some_and(StoreError::is_unavailable) => {
-                Ok(Decision::Denied(Box::new(Denial::down())))
-            }
+        match self.admit(call, &caller, now).await {
+            Err(error) if error.store().is_some_and(StoreError::is_unavailable) => self.admit_here(call, &caller, now),
             decision => decision,
         }
     }
@@ -77,7 +75,7 @@ impl<T: AsyncStore> Shared<T> {
     async fn admit<P: std::convert::From<Held<T>>>(
         self: &Arc<Self>,
         call: &Call,
-        caller: Caller,
+        caller: &Caller,
         now: Timestamp,
     ) -> Result<Decision<P>, Error> {
         let force = self.force();
@@ -169,16 +167,21 @@ impl<T: AsyncStore> Shared<T> {
         };
         let mut plan = Plan::new(now);
         force.plan(&asked, &mut plan, now)?;
-        plan.op = None;
+        match self.accounts_of(&plan, now).await {
+            Ok(accounts) => seen(&force, plan, accounts, now),
+            Err(error) if error.is_unavailable() => self.peek_here(&force, &asked, &caller, now),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The accounts that a plan names, without what has ended by itself.
+    async fn accounts_of(&self, plan: &Plan, now: Timestamp) -> Result<Vec<Option<Account>>, StoreError> {
         self.expire(now).await?;
         let mut accounts = Vec::with_capacity(plan.accounts.len());
         for place in &plan.accounts {
             accounts.push(self.store.account(&place.subject).await?);
         }
-        match budgets::decide_on(&plan, accounts, now) {
-            Verdict::Denied(denial) => Ok(Some(Denial::limits(force.terms(), &plan, &denial))),
-            verdict => verdict.error(None).map_or(Ok(None), Err),
-        }
+        Ok(accounts)
     }
 
     pub(super) async fn charge(&self, call: &Call, usage: &Usage) -> Result<Option<Box<Denial>>, Error> {
@@ -243,5 +246,19 @@ impl<T: AsyncStore> Shared<T> {
         let force: Force = force_of(&self.store, (limits, Vec::new()), (pools, prices), Adopt::Change, now).await?;
         self.put_in_force(force);
         Ok(())
+    }
+}
+
+/// What would become of a plan.
+pub(super) fn seen(
+    force: &Force,
+    plan: Plan,
+    accounts: Vec<Option<Account>>,
+    now: Timestamp,
+) -> Result<Option<Denial>, Error> {
+    let plan = Plan { op: None, ..plan };
+    match budgets::decide_on(&plan, accounts, now) {
+        Verdict::Denied(denial) => Ok(Some(Denial::limits(force.terms(), &plan, &denial))),
+        verdict => verdict.error(None).map_or(Ok(None), Err),
     }
 }
