@@ -61,7 +61,13 @@ fn budget(clock: &ManualClock) -> AsyncKeeper<Slow> {
         Keeper::builder()
             .limit(Limit::usd(Usd::dollars(9)).per_day().by("team"))
             .limit(Limit::slots(1).by("key"))
-            .pool(Pool::builder("openai").text("sk-one-11111,sk-two-22222").each_limited([Limit::slots(1)]).build().unwrap()),
+            .pool(
+                Pool::builder("openai")
+                    .text("sk-one-11111,sk-two-22222")
+                    .each_limited([Limit::slots(1)])
+                    .build()
+                    .unwrap(),
+            ),
         clock,
     )
 }

@@ -15,8 +15,9 @@ use crate::budgets;
 use crate::error::Error;
 use crate::http::{Header, Options};
 use crate::id::{KeyId, LimitId, OpId, Secret, Subject};
-use crate::keys::Pool;
+use crate::keys::{Answer, Pool};
 use crate::limit::Limit;
+use crate::pool::Standing;
 use crate::price::Book;
 use crate::store::AsyncStore;
 use crate::terms::Terms;
@@ -94,6 +95,38 @@ impl<S: AsyncStore> AsyncKeeper<S> {
     /// As there.
     pub async fn charge(&self, call: &Call, usage: &Usage) -> Result<Option<Box<Denial>>, Error> {
         self.0.charge(call, usage).await
+    }
+
+    /// As [`Keeper::observe`](super::Keeper::observe).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn observe(&self, pool: &str, answer: &Answer<'_>) -> Result<Standing, Error> {
+        self.0.observe(pool, answer).await
+    }
+
+    /// As [`Keeper::settle`](super::Keeper::settle).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn settle(&self, op: &OpId, usage: &Usage) -> Result<Settled, Error> {
+        self.0.settle(op, usage).await
+    }
+
+    /// As [`Keeper::release`](super::Keeper::release).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn release(&self, op: &OpId) -> Result<(), Error> {
+        self.0.release(op).await
+    }
+
+    /// As [`Keeper::extend`](super::Keeper::extend).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn extend(&self, op: &OpId, life: Length) -> Result<Option<Timestamp>, Error> {
+        self.0.extend(op, life).await
     }
 
     /// As [`Keeper::reset`](super::Keeper::reset).

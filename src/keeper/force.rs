@@ -49,6 +49,8 @@ struct Way {
 pub(super) struct Asked<'a> {
     pub(super) call: &'a Call,
     pub(super) client: Option<&'a ClientKey>,
+    /// The pool that it goes out with.
+    pub(super) pool: Option<&'a str>,
     pub(super) op: &'a OpId,
     pub(super) act: Act,
     /// What the caller says that it will use, or has used.
@@ -85,7 +87,8 @@ impl Force {
     pub(super) fn new(terms: Terms, pools: Vec<Pool>, prices: Option<Book>, now: Timestamp) -> Self {
         let ways = terms.iter().enumerate().map(|(place, term)| {
             let limit = term.limit();
-            let is_like = |other: &Term| (other.limit().by(), other.limit().conditions()) == (limit.by(), limit.conditions());
+            let is_like =
+                |other: &Term| (other.limit().by(), other.limit().conditions()) == (limit.by(), limit.conditions());
             let like = terms.iter().take(place).position(is_like);
             let routed =
                 limit.by().iter().map(String::as_str).chain(limit.conditions().iter().map(|(name, _)| name.as_str()));
@@ -144,7 +147,7 @@ impl Force {
         }
         plan.context = Some(context);
         plan.relaxed = true;
-        let routed = call.asked_pool().is_some();
+        let routed = asked.pool.is_some();
         // Where each limit counts, so that those that go by the same look for it once.
         let mut accounts: SmallVec<[Option<u16>; 8]> = SmallVec::new();
         for (place, (term, way)) in self.terms.iter().zip(&self.ways).enumerate() {

@@ -273,8 +273,15 @@ impl<T: AsyncStore> Held<T> {
             (from, inner.tried.clone(), inner.hold.op.clone(), Arc::clone(&inner.hold.force))
         };
         let From { pool, call, client, estimate } = &*from;
-        let asked =
-            Asked { call, client: client.as_deref(), op: &op, act: Act::Hold, said: call.estimated(), estimate };
+        let asked = Asked {
+            call,
+            client: client.as_deref(),
+            pool: Some(pool.name()),
+            op: &op,
+            act: Act::Hold,
+            said: call.estimated(),
+            estimate,
+        };
         let pairs: Vec<(&str, &str)> = call.pairs().collect();
         let mut question = self.question();
         let began = question.moment.at();

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::Decision;
 use super::call::Call;
 use super::denial::Denial;
 use super::force::{self, Asked, Force};
@@ -10,7 +11,6 @@ use super::held::Held;
 use super::hold::Hold;
 use super::shared::Shared;
 use super::verbs::{Caller, seen};
-use super::Decision;
 use crate::account::{Act, Kernel};
 use crate::amount::{Amount, Cap};
 use crate::error::Error;
@@ -110,6 +110,7 @@ impl<T: AsyncStore> Shared<T> {
         let asked = Asked {
             call,
             client: caller.client.as_deref(),
+            pool: None,
             op: &op,
             act: Act::Hold,
             said: call.estimated(),

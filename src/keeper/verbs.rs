@@ -2,28 +2,31 @@
 
 use std::sync::Arc;
 
+use super::Decision;
 use super::call::Call;
 use super::denial::Denial;
 use super::force::{self, Asked, Force};
 use super::held::{From, Held};
-use super::hold::Hold;
+use super::hold::{Hold, Settled, effects};
 use super::shared::{Shared, force_of};
-use super::Decision;
-use crate::account::{Account, Act};
+use crate::account::{Account, Act, How};
 use crate::budgets;
 use crate::clients;
 use crate::error::{Error, StoreError};
 use crate::id::{LimitId, OpId, Subject};
-use crate::keys::{Facts, Found, Pool};
+use crate::keys::{Answer, Facts, Found, Pool};
 use crate::limit::Compiled;
-use crate::plan::{Adopt, Plan, Used, Verdict};
-use crate::pool::Session;
+use crate::plan::{Adopt, Effect, Plan, Used, Verdict};
+use crate::pool::{Key, Session, Standing};
 use crate::price::Book;
 use crate::quota::{Cause, ClientKey, Gate};
-use crate::store::{AsyncStore, Question, ask_of};
+use crate::store::{AsyncStore, PartsOf, Question, ask_of};
 use crate::system::OpIds;
-use crate::time::Timestamp;
-use crate::usage::Usage;
+use crate::time::{Length, Timestamp};
+use crate::usage::{Class, Outcome, Usage};
+
+/// How many parts of one operation are looked at: one for each account that its limits count in.
+const PARTS: usize = 1_000;
 
 /// Who makes a call that was let in.
 #[derive(Default)]
@@ -84,6 +87,7 @@ impl<T: AsyncStore> Shared<T> {
         let asked = Asked {
             call,
             client: caller.client.as_deref(),
+            pool: caller.pool(call),
             op: &op,
             act: Act::Hold,
             said: call.estimated(),
@@ -160,6 +164,7 @@ impl<T: AsyncStore> Shared<T> {
         let asked = Asked {
             call,
             client: caller.client.as_deref(),
+            pool: caller.pool(call),
             op: &op,
             act: Act::Hold,
             said: call.estimated(),
@@ -196,6 +201,7 @@ impl<T: AsyncStore> Shared<T> {
         let asked = Asked {
             call,
             client: caller.client.as_deref(),
+            pool: caller.pool(call),
             op: &op,
             act: Act::Charge,
             said: usage,
@@ -215,6 +221,77 @@ impl<T: AsyncStore> Shared<T> {
         }
         self.alert_all(&force, &question.plan.accounts).await;
         Ok(None)
+    }
+
+    /// Notes what an upstream answered to a call that had no permit.
+    pub(super) async fn observe(&self, pool: &str, answer: &Answer<'_>) -> Result<Standing, Error> {
+        let (now, force) = (self.tidy().await, self.force());
+        let pool = force.pool(pool)?;
+        let (verdict, _) = ask_of(&self.store, now, |now| pool.observe_plan(answer, now)).await?;
+        self.lines.freed();
+        Ok(Pool::observed(&verdict))
+    }
+
+    /// What an operation holds, whoever has its permit.
+    async fn found(&self, op: &OpId) -> Result<Hold, Error> {
+        let parts = self.store.parts(&PartsOf::Op(op.clone()), None, PARTS).await?;
+        let expected = || "an operation that holds something, or did not long ago";
+        Hold::found(self.force(), &parts).ok_or_else(|| Error::invalid("operation", op, expected()))
+    }
+
+    /// Says of the key that an operation went out with how its attempt has ended.
+    fn report(&self, hold: &Hold, plan: &mut Plan, class: Class, now: Timestamp) -> Result<(), Error> {
+        let Some(key) = hold.key() else { return Ok(()) };
+        let Some(pool) = hold.force.pools.iter().find(|pool| pool.key(key).is_some()) else { return Ok(()) };
+        let model = hold.dimension("model");
+        let mut answer = Answer::new(key, Outcome::new(class), hold.began);
+        if let Some(model) = &model {
+            answer = answer.model(model);
+        }
+        pool.report(plan, &answer, now)
+    }
+
+    pub(super) async fn settle(&self, op: &OpId, usage: &Usage) -> Result<Settled, Error> {
+        usage.check()?;
+        let now = self.tidy().await;
+        let hold = self.found(op).await?;
+        let key = hold.key().and_then(|key| hold.force.pools.iter().find_map(|pool| pool.key(key)));
+        let cost = hold.cost(usage, key.as_ref().and_then(Key::of_provider))?;
+        let (priced, mut question) = (Usage { usd: cost, ..usage.clone() }, Question::new(now));
+        let settle = |plan: &mut Plan, now| {
+            hold.settle(plan, &priced, Some(Class::Success), now)?;
+            self.report(&hold, plan, Class::Success, now)
+        };
+        question.ask(&self.store, settle).await?;
+        self.lines.freed();
+        self.alert(&hold.force, &question.verdict, &question.plan.accounts).await;
+        Ok(hold.settled(&question.verdict, cost))
+    }
+
+    pub(super) async fn release(&self, op: &OpId) -> Result<(), Error> {
+        let now = self.tidy().await;
+        let (hold, mut question) = (self.found(op).await?, Question::new(now));
+        let release = |plan: &mut Plan, now| {
+            hold.release(plan, now);
+            self.report(&hold, plan, Class::NoVerdict, now)
+        };
+        question.ask(&self.store, release).await?;
+        self.lines.freed();
+        match effects(&question.verdict).iter().any(|effect| matches!(effect, Effect::Already(How::Settled))) {
+            true => Err(Error::conflict("operation", op, "settled", "release")),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) async fn extend(&self, op: &OpId, life: Length) -> Result<Option<Timestamp>, Error> {
+        let now = self.tidy().await;
+        let (mut hold, mut question) = (self.found(op).await?, Question::new(now));
+        let extend = |plan: &mut Plan, now| {
+            hold.extend(plan, life, now);
+            Ok(())
+        };
+        question.ask(&self.store, extend).await?;
+        Ok(hold.extended(&question.verdict))
     }
 
     pub(super) async fn reset(&self, limit: &LimitId, of: &Subject) -> Result<(), Error> {

@@ -121,7 +121,9 @@ pub(super) fn limit(entry: &Entry<LimitForm>, path: &str, words: &Words, finding
                     set(findings, &|limit| limit.when_down(WhenDown::Local { percent }));
                 }
             }
-            other => findings.refuse(&at("when_down"), other, "refuse, or a share of the amount from \"1%\" to \"100%\""),
+            other => {
+                findings.refuse(&at("when_down"), other, "refuse, or a share of the amount from \"1%\" to \"100%\"")
+            }
         }
     }
     if let Some(note) = findings.text(&at("note"), form.note.as_ref()) {

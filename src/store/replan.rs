@@ -38,8 +38,7 @@ impl Moment {
             _ => {}
         }
         Err(verdict.error(plan.op.as_ref().or(plan.hold.as_ref())).unwrap_or_else(|| {
-            let expected =
-                format!("one that agrees with the store's within {TRIES} tries; it began at {}", self.began);
+            let expected = format!("one that agrees with the store's within {TRIES} tries; it began at {}", self.began);
             Error::invalid("clock", self.at, expected)
         }))
     }
