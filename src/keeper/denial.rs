@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::door::StoreState;
 use crate::budgets::{self, Blocker};
 use crate::http::{Options, Response};
 use crate::id::LimitId;
@@ -26,6 +27,8 @@ pub struct Denial {
     pub exhausted: Option<Exhausted>,
     /// Whether the store could not be asked, and some limit refuses then.
     pub store_down: bool,
+    /// Whether it was decided in this process alone, on shares of the limits, since the store could not be asked.
+    pub is_local: bool,
     /// How many calls waited before it, where the time that it could wait was over before its turn had come. Zero otherwise.
     pub behind: usize,
     /// The earliest instant at which all of it would pass, if nothing else happened.
@@ -34,7 +37,15 @@ pub struct Denial {
 
 impl Denial {
     const fn nothing() -> Self {
-        Self { gate: None, blockers: Vec::new(), exhausted: None, store_down: false, behind: 0, when: When::Never }
+        Self {
+            gate: None,
+            blockers: Vec::new(),
+            exhausted: None,
+            store_down: false,
+            is_local: false,
+            behind: 0,
+            when: When::Never,
+        }
     }
 
     pub(super) fn gate(cause: Cause) -> Self {
@@ -65,8 +76,12 @@ impl Denial {
         Self { behind: others, when: When::At(now), ..Self::nothing() }
     }
 
-    pub(super) fn down() -> Self {
-        Self { store_down: true, ..Self::nothing() }
+    pub(super) fn down(state: StoreState) -> Self {
+        let when = match state {
+            StoreState::Down { until } => When::At(until),
+            StoreState::Up => When::Never,
+        };
+        Self { store_down: true, when, ..Self::nothing() }
     }
 
     /// The instant to come back at, if there is one.
@@ -88,7 +103,7 @@ impl Denial {
     #[must_use]
     pub fn refusals(&self) -> Vec<Refusal> {
         let gate = self.gate.map(Refusal::new);
-        let store = self.store_down.then(|| Refusal::new(Cause::Store));
+        let store = self.store_down.then(|| Refusal::new(Cause::Store).until(self.when));
         let pool = self.exhausted.iter().map(|pool| {
             Refusal::new(if pool.rate_limited { Cause::PoolLimited } else { Cause::PoolDown }).until(pool.when)
         });

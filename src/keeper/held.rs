@@ -12,6 +12,7 @@ use super::call::Call;
 use super::denial::Denial;
 use super::force::Asked;
 use super::hold::{Hold, Remaining, Settled, effects};
+use super::local::Local;
 use super::permit::{Moved, SoFar};
 use super::shared::{GivenUp, Shared};
 use super::verbs::facts;
@@ -30,6 +31,8 @@ use crate::usage::{Class, Outcome, Usage};
 pub(super) struct Held<T: AsyncStore> {
     shared: Arc<Shared<T>>,
     model: Option<Box<str>>,
+    /// Where it is held, if that is not in the store.
+    local: Option<Arc<Local>>,
     turn: Turn,
     inner: Mutex<Inner>,
 }
@@ -110,7 +113,17 @@ impl<T: AsyncStore> Held<T> {
         let attempt = hold.began;
         let (chosen, from) = from.unzip();
         let inner = Mutex::new(Inner { hold, chosen, from, attempt, tried: Vec::new(), end: None });
-        Self { shared: Arc::clone(shared), model: model.map(Into::into), turn: Turn::default(), inner }
+        Self { shared: Arc::clone(shared), model: model.map(Into::into), local: None, turn: Turn::default(), inner }
+    }
+
+    /// Held in this process alone.
+    pub(super) fn here(mut self, local: Arc<Local>) -> Self {
+        self.local = Some(local);
+        self
+    }
+
+    pub(super) const fn is_local(&self) -> bool {
+        self.local.is_some()
     }
 
     pub(super) fn op(&self) -> OpId {
@@ -180,7 +193,7 @@ impl<T: AsyncStore> Held<T> {
             inner.hold.settle(plan, &priced, Some(outcome.class), now)?;
             self.report(&inner, plan, *outcome, now)
         };
-        question.ask(&self.shared.store, settle).await?;
+        self.ask(&mut question, settle).await?;
         let (settled, force) = {
             let mut inner = self.inner.lock();
             inner.end = Some(End::Settled(usage.clone()));
@@ -188,7 +201,9 @@ impl<T: AsyncStore> Held<T> {
             (inner.hold.settled(&question.verdict, cost), Arc::clone(&inner.hold.force))
         };
         self.shared.lines.freed();
-        self.shared.alert(&force, &question.verdict, &question.plan.accounts).await;
+        if !self.is_local() {
+            self.shared.alert(&force, &question.verdict, &question.plan.accounts).await;
+        }
         Ok(settled)
     }
 
@@ -210,7 +225,7 @@ impl<T: AsyncStore> Held<T> {
             inner.hold.release(plan, now);
             self.report(&inner, plan, *outcome, now)
         };
-        question.ask(&self.shared.store, release).await?;
+        self.ask(&mut question, release).await?;
         let mut inner = self.inner.lock();
         inner.end = Some(End::Released);
         inner.chosen = None;
@@ -226,7 +241,7 @@ impl<T: AsyncStore> Held<T> {
             self.inner.lock().hold.extend(plan, life, now);
             Ok(())
         };
-        question.ask(&self.shared.store, extend).await?;
+        self.ask(&mut question, extend).await?;
         Ok(self.inner.lock().hold.extended(&question.verdict))
     }
 
@@ -236,7 +251,7 @@ impl<T: AsyncStore> Held<T> {
         let priced = Usage { usd: self.inner.lock().cost(usage)?, ..usage.clone() };
         let mut question = self.question();
         let raise = |plan: &mut Plan, now| self.inner.lock().hold.raise(plan, &priced, now);
-        question.ask(&self.shared.store, raise).await?;
+        self.ask(&mut question, raise).await?;
         self.inner.lock().hold.raised(&priced, &question.verdict);
         let is_over = effects(&question.verdict).iter().any(|effect| match effect {
             Effect::Booked { spent: Some(spent), booked, cap: Cap::At(most), .. } => {
@@ -263,8 +278,15 @@ impl<T: AsyncStore> Held<T> {
             (from, inner.tried.clone(), inner.hold.op.clone(), Arc::clone(&inner.hold.force))
         };
         let From { pool, call, client, estimate } = &*from;
-        let asked =
-            Asked { call, client: client.as_deref(), op: &op, act: Act::Hold, said: call.estimated(), estimate };
+        let asked = Asked {
+            call,
+            client: client.as_deref(),
+            pool: Some(pool.name()),
+            op: &op,
+            act: Act::Hold,
+            said: call.estimated(),
+            estimate,
+        };
         let pairs: Vec<(&str, &str)> = call.pairs().collect();
         let mut question = self.question();
         let began = question.moment.at();
@@ -288,6 +310,18 @@ impl<T: AsyncStore> Held<T> {
                 Ok(Moved::On)
             }
             Found::Missed(missed) => Ok(Moved::Denied(Box::new(Denial::missed(force.terms(), &question.plan, missed)))),
+        }
+    }
+
+    /// Asks whoever keeps what is held.
+    async fn ask(
+        &self,
+        question: &mut Question,
+        fill: impl FnMut(&mut Plan, Timestamp) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        match &self.local {
+            None => question.ask(&self.shared.store, fill).await,
+            Some(local) => question.ask(&*local.store, fill).await,
         }
     }
 
@@ -318,10 +352,15 @@ impl<T: AsyncStore> Drop for Held<T> {
     /// Blocks nobody, and asks no store.
     fn drop(&mut self) {
         let inner = self.inner.get_mut();
-        if inner.end.is_none() {
-            let chosen = inner.chosen.as_ref();
-            inner.hold.left = chosen.map(|it| (it.pool().clone(), it.key().clone(), inner.attempt));
-            self.shared.give_up(GivenUp::Hold(inner.hold.clone()));
+        let chosen = inner.chosen.as_ref();
+        inner.hold.left = chosen.map(|it| (it.pool().clone(), it.key().clone(), inner.attempt));
+        match &self.local {
+            _ if inner.end.is_some() => {}
+            None => self.shared.give_up(GivenUp::Hold(inner.hold.clone())),
+            Some(local) => {
+                local.give_up(&inner.hold, self.shared.now());
+                self.shared.lines.freed();
+            }
         }
     }
 }

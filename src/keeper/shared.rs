@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use super::builder::Builder;
+use super::door::Door;
 use super::force::Force;
 use super::hold::Hold;
+use super::local::Local;
 use super::wait::Lines;
 use crate::budgets::{self, Sink};
 use crate::clients::Clients;
@@ -27,11 +29,15 @@ use crate::{keys::Pool, price::Book};
 const FEW: usize = 8;
 /// How many it ends at a time where all are wanted.
 const MANY: usize = 1_000;
+/// How many calls that were given up are kept, to be ended.
+const MOST: usize = 10_000;
 /// How long the store is not asked for such holds after none was due.
 const PAUSE: Length = Length::SECOND;
 
 pub(super) struct Shared<T> {
-    pub(super) store: T,
+    pub(super) store: Door<T>,
+    /// What is decided here while the store is down.
+    pub(super) local: Mutex<Option<Arc<Local>>>,
     clock: Arc<dyn Clock>,
     force: RwLock<Arc<Force>>,
     pub(super) clients: Option<Arc<dyn Clients>>,
@@ -110,8 +116,13 @@ impl<T> Shared<T> {
 
     /// A call has ended without a word. Its end is carried out by the next verb, and who waits for it may look.
     pub(super) fn give_up(&self, call: GivenUp) {
-        self.given_up.lock().push(call);
-        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let mut given_up = self.given_up.lock();
+        // Where a store is down for long, the rest ends when its time is over.
+        if given_up.len() < MOST {
+            given_up.push(call);
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(given_up);
         self.lines.freed();
     }
 
@@ -125,9 +136,11 @@ impl<T: AsyncStore> Shared<T> {
     pub(super) async fn new(builder: Builder<T>) -> Result<Self, Error> {
         let Builder { store, limits, compiled, pools, prices, clock, clients, sink, how } = builder;
         let now = clock.now();
+        let store = Door::new(store, Arc::clone(&clock));
         let force = force_of(&store, (Terms::compile(limits)?, compiled), (pools, prices), how, now).await?;
         Ok(Self {
             store,
+            local: Mutex::new(None),
             clock,
             force: RwLock::new(Arc::new(force)),
             clients,
@@ -143,13 +156,13 @@ impl<T: AsyncStore> Shared<T> {
     #[inline]
     pub(super) async fn tidy(&self) -> Timestamp {
         let now = self.now();
-        if self.waiting.load(Ordering::Relaxed) > 0 {
+        if self.waiting.load(Ordering::Relaxed) > 0 && !self.store.is_shut() {
             // Whatever stands in the way of this is in the way of the verb too, which says so.
             let _ = self.end_given_up(now).await;
         }
         let next = Timestamp::from_micros(self.sweep.load(Ordering::Relaxed));
         // A clock that stepped back does not put it off.
-        if now >= next || next > now.saturating_add(PAUSE) {
+        if (now >= next || next > now.saturating_add(PAUSE)) && !self.store.is_shut() {
             let swept = self.store.sweep(now, FEW).await;
             let next = if swept.is_ok_and(|swept| swept >= FEW) { now } else { now.saturating_add(PAUSE) };
             self.sweep.store(next.as_micros(), Ordering::Relaxed);
@@ -166,7 +179,7 @@ impl<T: AsyncStore> Shared<T> {
     }
 
     /// Ends every hold whose time is over.
-    pub(super) async fn expire(&self, now: Timestamp) -> Result<(), Error> {
+    pub(super) async fn expire(&self, now: Timestamp) -> Result<(), StoreError> {
         while self.store.sweep(now, MANY).await? >= MANY {}
         Ok(())
     }
