@@ -35,6 +35,7 @@ pub use alerts::{Alert, Claims, Sink, alert, alert_page, alerts_after, claims, s
 pub use ask::{Asked, Blocker, ask, ask_plan, decide_on, explain, no_own};
 pub use credits::{Changed, Credits, change_plan, read_change};
 pub use purse::{Charged, OlderStore, Purse, Purses, Spent};
+pub(crate) use standing::Uses;
 pub use standing::{Page, Standing, forecast, so_far, standing, status, statuses};
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -28,11 +28,13 @@
 
 mod builder;
 mod call;
+mod clock;
 mod denial;
 mod force;
 mod hold;
 mod permit;
 mod pick;
+mod see;
 mod wait;
 
 use std::borrow::Cow;
@@ -47,6 +49,7 @@ pub use call::Call;
 pub use denial::Denial;
 pub use hold::{Booked, Remaining, Settled};
 pub use permit::{Moved, Permit, SoFar};
+pub use see::{Explanation, GateCheck, KeyCheck, LimitCheck, PriceUsed};
 
 use crate::account::Act;
 use crate::budgets::{self, Sink};
@@ -55,6 +58,7 @@ use crate::error::{Error, StoreError};
 use crate::id::{LimitId, Subject};
 use crate::keys::Pool;
 use crate::limit::{Compiled, Limit};
+use crate::observe::Told;
 use crate::plan::{Adopt, Place, Plan, Used, Verdict};
 use crate::price::Book;
 use crate::quota::{Cause, ClientKey, Gate};
@@ -82,6 +86,8 @@ struct Shared<S> {
     force: RwLock<Arc<Force>>,
     clients: Option<Arc<dyn Clients>>,
     sink: Option<Arc<dyn Sink>>,
+    told: Told,
+    watch: clock::Watch,
     /// Calls that were given up, to be ended by the next verb.
     dropped: Mutex<Vec<Hold>>,
     waiting: AtomicUsize,
@@ -134,11 +140,13 @@ impl Keeper {
 
 impl<S: Store> Keeper<S> {
     fn new(builder: Builder<S>) -> Result<Self, Error> {
-        let Builder { store, limits, compiled, pools, prices, clock, clients, sink, how } = builder;
+        let Builder { store, limits, compiled, pools, prices, clock, clients, sink, how, told, refuse } = builder;
         let now = clock.now();
         let force = force_of(&store, Terms::compile(limits)?, compiled, (pools, prices), how, now)?;
         Ok(Self(Arc::new(Shared {
             store,
+            watch: clock::Watch::new(&*clock, refuse),
+            told,
             clock,
             force: RwLock::new(Arc::new(force)),
             clients,
@@ -241,37 +249,6 @@ impl<S: Store> Keeper<S> {
         })
     }
 
-    /// Whether a call would pass the keeper's limits now, and if not, why. Nothing is held, spent or changed. The keys of its
-    /// pool, and limits that go by the key, are not asked.
-    ///
-    /// # Errors
-    /// As [`Keeper::acquire`].
-    pub fn peek(&self, call: &Call) -> Result<Option<Denial>, Error> {
-        let (now, force) = (self.tidy(), self.force());
-        let (client, _) = match self.gate(call, now)? {
-            Ok(met) => met,
-            Err(cause) => return Ok(Some(Denial::gate(cause))),
-        };
-        let op = OpIds::new().next(now);
-        let estimate = estimate(&force, call, now)?;
-        let asked = Asked {
-            call,
-            client: client.as_deref(),
-            op: &op,
-            act: Act::Charge,
-            said: call.estimated(),
-            estimate: &estimate,
-        };
-        let plan = Plan { op: None, ..force.plan(&asked, now)? };
-        while self.store().sweep(now, 1_000)? >= 1_000 {}
-        let accounts = plan.accounts.iter().map(|place| self.store().account(&place.subject));
-        let accounts = accounts.collect::<Result<Vec<_>, _>>()?;
-        match budgets::decide_on(&plan, accounts, now) {
-            Verdict::Denied(denial) => Ok(Some(Denial::limits(force.terms(), &plan, &denial))),
-            verdict => verdict.error(None).map_or(Ok(None), Err),
-        }
-    }
-
     /// Books what a call used that asked nobody before: refused only if a hard limit has no room for it, and then nothing
     /// is booked.
     ///
@@ -315,15 +292,6 @@ impl<S: Store> Keeper<S> {
             return Err(Error::invalid("limit", limit, "one of the keeper's limits"));
         };
         budgets::reset(self.store(), &OpIds::new().next(now), term, of, now)
-    }
-
-    /// Where every limit stands that the subjects of a page have met: see [`budgets::statuses`].
-    ///
-    /// # Errors
-    /// The store could not be read.
-    pub fn status(&self, after: Option<&Subject>, most: usize) -> Result<budgets::Page, Error> {
-        let now = self.tidy();
-        Ok(budgets::statuses(self.store(), self.force().terms(), after, most, now)?)
     }
 
     /// Puts other limits, pools and prices in the place of those in force, all at once; calls under way end by those that
@@ -405,6 +373,7 @@ impl<S: Store> Keeper<S> {
         let next = Timestamp::from_micros(self.0.sweep.load(Ordering::Relaxed));
         // A clock that stepped back does not put it off.
         if now >= next || next > now.saturating_add(PAUSE) {
+            self.look_at_clock(now);
             let swept = self.store().sweep(now, FEW);
             let next = if swept.is_ok_and(|swept| swept >= FEW) { now } else { now.saturating_add(PAUSE) };
             self.0.sweep.store(next.as_micros(), Ordering::Relaxed);

@@ -57,6 +57,7 @@ pub use answer::Answer;
 pub use builder::{Builder, OnExhausted};
 pub use chosen::Chosen;
 pub use commands::Command;
+pub(crate) use records::health_in;
 pub use records::{KeyRecord, Spend, Which};
 pub use search::{Exhausted, Facts, Learned, Look, Proposal, Search, Way};
 pub use sync::Acquired;
@@ -89,6 +90,7 @@ struct Core {
 }
 
 /// What changes while a pool is used.
+#[derive(Clone)]
 struct Inner {
     roster: Roster,
     keys: BTreeMap<KeyId, Entry>,
@@ -191,6 +193,20 @@ impl Pool {
     /// Whether some key but this one could serve, here or in a fallback, now or later.
     fn has_others(&self, key: &KeyId, now: Timestamp) -> bool {
         self.0.inner.lock().roster.has_others(key, now) || self.fallback().is_some_and(|pool| pool.has_others(key, now))
+    }
+
+    /// A copy of it and of its fallbacks, on which a search can be rehearsed: what that learns and counts stays in the copy.
+    pub(crate) fn rehearsed(&self) -> Self {
+        let Core { name, cooling, exhausted, fallback, look_every, random, inner } = &*self.0;
+        Self(Arc::new(Core {
+            name: name.clone(),
+            cooling: cooling.clone(),
+            exhausted: *exhausted,
+            fallback: fallback.as_ref().map(Self::rehearsed),
+            look_every: *look_every,
+            random: random.clone(),
+            inner: Mutex::new(inner.lock().clone()),
+        }))
     }
 
     /// A call with this key is over, or was never made. A [`Chosen`] says so by itself when it is dropped.

@@ -8,11 +8,12 @@ use crate::clients::Clients;
 use crate::error::Error;
 use crate::keys::Pool;
 use crate::limit::{Compiled, Limit};
+use crate::observe::{Observer, Told};
 use crate::plan::Adopt;
 use crate::price::Book;
 use crate::store::{MemoryStore, Store};
 use crate::system::SystemClock;
-use crate::time::Clock;
+use crate::time::{Clock, Length};
 
 /// A keeper as it is put together: limits, and whatever else there is. Made by [`Keeper::builder`](super::Keeper::builder).
 #[must_use]
@@ -26,6 +27,8 @@ pub struct Builder<S = MemoryStore> {
     pub(super) clients: Option<Arc<dyn Clients>>,
     pub(super) sink: Option<Arc<dyn Sink>>,
     pub(super) how: Adopt,
+    pub(super) told: Told,
+    pub(super) refuse: Option<Length>,
 }
 
 impl Builder {
@@ -40,6 +43,8 @@ impl Builder {
             clients: None,
             sink: None,
             how: Adopt::Start,
+            told: Told::default(),
+            refuse: None,
         }
     }
 }
@@ -92,8 +97,8 @@ impl<S: Store> Builder<S> {
 
     /// Over this store, instead of one in memory.
     pub fn store<T: Store>(self, store: T) -> Builder<T> {
-        let Self { store: _, limits, compiled, pools, prices, clock, clients, sink, how } = self;
-        Builder { store, limits, compiled, pools, prices, clock, clients, sink, how }
+        let Self { store: _, limits, compiled, pools, prices, clock, clients, sink, how, told, refuse } = self;
+        Builder { store, limits, compiled, pools, prices, clock, clients, sink, how, told, refuse }
     }
 
     /// By this clock, instead of the system's.
@@ -111,6 +116,23 @@ impl<S: Store> Builder<S> {
     /// With someone who hears of alerts, once of each.
     pub fn alerts(mut self, sink: impl Sink + 'static) -> Self {
         self.sink = Some(Arc::new(sink));
+        self
+    }
+
+    /// With someone who is told all that happens: see [`observe`](crate::observe).
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.told = Told::to(observer);
+        self
+    }
+
+    /// Refuses what a hard limit of money concerns once the clock has jumped ahead by more than this in all, until
+    /// [`Keeper::accept_clock`] says that it is right. Without it a jump is only told: a budget whose window is over by
+    /// the clock begins anew, and a laptop that slept does not lock its owner out.
+    ///
+    /// A jump is what the clock shows beyond the time that passed by [`Clock::passed`], by more than a second. Steps back
+    /// give nothing back, and are no jumps.
+    pub const fn refuse_after_jump(mut self, most: Length) -> Self {
+        self.refuse = Some(most);
         self
     }
 

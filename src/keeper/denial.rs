@@ -26,13 +26,20 @@ pub struct Denial {
     pub exhausted: Option<Exhausted>,
     /// Whether the store could not be asked, and some limit refuses then.
     pub store_down: bool,
+    /// Whether the clock has jumped ahead, and a hard limit of money concerns the call: see
+    /// [`Builder::refuse_after_jump`](super::Builder::refuse_after_jump).
+    pub clock_jumped: bool,
     /// The earliest instant at which all of it would pass, if nothing else happened.
     pub when: When,
 }
 
 impl Denial {
+    fn of(when: When) -> Self {
+        Self { gate: None, blockers: Vec::new(), exhausted: None, store_down: false, clock_jumped: false, when }
+    }
+
     pub(super) fn gate(cause: Cause) -> Self {
-        Self { gate: Some(cause), blockers: Vec::new(), exhausted: None, store_down: false, when: When::Never }
+        Self { gate: Some(cause), ..Self::of(When::Never) }
     }
 
     /// What a store said of a plan, in the words of its limits: those that refill know when by the dates of their zones.
@@ -41,16 +48,20 @@ impl Denial {
         let together = blockers.iter().map(|blocker| blocker.refusal.when).reduce(When::and);
         // Of the ways of a pick one is enough.
         let when = together.filter(|_| denial.picks.is_empty()).unwrap_or(denial.when);
-        Self { gate: None, blockers, exhausted: None, store_down: false, when }
+        Self { blockers, ..Self::of(when) }
     }
 
     pub(super) fn pool(exhausted: Exhausted) -> Self {
         let when = exhausted.when;
-        Self { gate: None, blockers: Vec::new(), exhausted: Some(exhausted), store_down: false, when }
+        Self { exhausted: Some(exhausted), ..Self::of(when) }
     }
 
     pub(super) fn down() -> Self {
-        Self { gate: None, blockers: Vec::new(), exhausted: None, store_down: true, when: When::Never }
+        Self { store_down: true, ..Self::of(When::Never) }
+    }
+
+    pub(super) fn clock() -> Self {
+        Self { clock_jumped: true, ..Self::of(When::Never) }
     }
 
     /// The first limit in the way, if it was one.
@@ -59,16 +70,25 @@ impl Denial {
         self.blockers.first().map(|blocker| &blocker.limit)
     }
 
+    /// What is named first of all that stood in the way.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        let first = self.refusals().into_iter().min_by_key(Refusal::order);
+        // There is no denial without a reason.
+        first.map_or(Cause::Rate, |refusal| refusal.cause)
+    }
+
     /// Everything that stood in the way, as [`Table`] takes it.
     #[must_use]
     pub fn refusals(&self) -> Vec<Refusal> {
         let gate = self.gate.map(Refusal::new);
         let store = self.store_down.then(|| Refusal::new(Cause::Store));
+        let clock = self.clock_jumped.then(|| Refusal::new(Cause::Clock));
         let pool = self.exhausted.iter().map(|pool| {
             Refusal::new(if pool.rate_limited { Cause::PoolLimited } else { Cause::PoolDown }).until(pool.when)
         });
         let limits = self.blockers.iter().map(|blocker| blocker.refusal.clone());
-        gate.into_iter().chain(store).chain(limits).chain(pool).collect()
+        gate.into_iter().chain(store).chain(clock).chain(limits).chain(pool).collect()
     }
 
     /// The whole answer over HTTP: status, headers and body.
@@ -102,6 +122,7 @@ impl fmt::Display for Denial {
         let mut words = Vec::new();
         words.extend(self.gate.map(|cause| cause.to_string()));
         words.extend(self.store_down.then(|| Cause::Store.to_string()));
+        words.extend(self.clock_jumped.then(|| Cause::Clock.to_string()));
         words.extend(self.blockers.iter().map(ToString::to_string));
         words.extend(self.exhausted.as_ref().map(ToString::to_string));
         f.write_str("refused: ")?;
@@ -109,7 +130,7 @@ impl fmt::Display for Denial {
         match self.when {
             When::At(at) => write!(f, "; come back at {at}"),
             When::WhenFreed { latest } => write!(f, "; come back when a call has ended, or at {latest}"),
-            When::Never if self.gate.is_some() || self.store_down => Ok(()),
+            When::Never if self.gate.is_some() || self.store_down || self.clock_jumped => Ok(()),
             When::Never => f.write_str("; waiting will not help"),
         }
     }

@@ -25,7 +25,7 @@ enum Found {
 /// A key, with the plan that was granted; or why there is none.
 type Picked<T> = Result<T, Box<Denial>>;
 
-fn facts<'a>(asked: &Asked<'a>, dimensions: &'a [(&'a str, &'a str)], except: &'a [KeyId]) -> Facts<'a> {
+pub(super) fn facts<'a>(asked: &Asked<'a>, dimensions: &'a [(&'a str, &'a str)], except: &'a [KeyId]) -> Facts<'a> {
     let client = asked.client.map(|client| client.id.as_str()).or_else(|| asked.call.dimension("key"));
     Facts {
         model: asked.call.dimension("model"),

@@ -268,6 +268,11 @@ impl Search<'_> {
         }
     }
 
+    /// The pool that it is at.
+    pub(crate) const fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
     /// Turns to the next pool; after the last, to the first of those whose keys are given out although they cool.
     fn go_on(&mut self) -> bool {
         let mut next = self.pool.fallback().cloned();

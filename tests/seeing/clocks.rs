@@ -1,0 +1,1 @@
+//! A clock that goes ahead of the time that passed.
