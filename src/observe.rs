@@ -219,12 +219,6 @@ impl Told {
         Self(Some(Arc::new(observer)))
     }
 
-    /// Whether anybody is.
-    #[inline]
-    pub(crate) const fn is_any(&self) -> bool {
-        self.0.is_some()
-    }
-
     /// Tells of an event, which is only made if somebody listens.
     #[inline]
     pub(crate) fn tell<'a>(&self, event: impl FnOnce() -> Event<'a>) {

@@ -8,7 +8,7 @@ use crate::amount::Cap;
 use crate::error::Error;
 use crate::id::{KeyId, KeySuffix, LimitId};
 use crate::pool::{Health, Key, ProviderWindow, Scope, Standing};
-use crate::store::{Filter, Store, Sum, sums};
+use crate::store::{AsyncStore, Filter, Store, Sum, sums};
 use crate::terms::Term;
 use crate::time::Timestamp;
 
@@ -127,22 +127,24 @@ impl Pool {
     }
 
     /// The records of so many keys from this place on, each with its own limits and its account.
-    pub(crate) fn records(
+    pub(crate) async fn records(
         &self,
-        store: &(impl Store + ?Sized),
+        store: &impl AsyncStore,
         (from, most): (usize, usize),
         now: Timestamp,
     ) -> Result<Vec<(KeyRecord, Vec<(LimitId, Cap)>, Option<Account>)>, Error> {
-        let entries: Vec<Entry> = {
-            let inner = self.0.inner.lock();
-            inner.roster.ids().skip(from).take(most).filter_map(|id| inner.keys.get(id)).cloned().collect()
-        };
-        let records = (from..).zip(entries).map(|(position, Entry { key, subject, limits })| {
-            let account = store.account(&subject)?;
+        let mut records = Vec::new();
+        for (position, Entry { key, subject, limits }) in (from..).zip(self.entries(from, most)) {
+            let account = store.account(&subject).await?;
             let record = Self::record_of(position, &key, health_in(account.as_ref()), now)?;
-            Ok((record, limits, account))
-        });
-        records.collect()
+            records.push((record, limits, account));
+        }
+        Ok(records)
+    }
+
+    fn entries(&self, from: usize, most: usize) -> Vec<Entry> {
+        let inner = self.0.inner.lock();
+        inner.roster.ids().skip(from).take(most).filter_map(|id| inner.keys.get(id)).cloned().collect()
     }
 
     /// The limits that its keys have, as a store has adopted them.

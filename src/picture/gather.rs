@@ -5,14 +5,14 @@ use super::{
     Budget, ClockState, Expected, Held, HeldAmount, KeyView, LimitView, Picture, PoolView, StoreState, Threshold, View,
 };
 use crate::account::{Account, Counter, Part};
-use crate::amount::{Amount, Cap};
+use crate::amount::{Amount, Cap, Measure};
 use crate::budget::{Forecast, reached, thresholds};
 use crate::budgets::{Uses, standing};
 use crate::error::Error;
 use crate::id::Subject;
 use crate::keys::Pool;
 use crate::limit::Own;
-use crate::store::{Filter, PartsOf, Store};
+use crate::store::{AsyncStore, Filter, PartsOf, Ready, Store, block_on};
 use crate::terms::{Term, Terms};
 use crate::time::{Length, Timestamp};
 
@@ -25,6 +25,17 @@ impl Picture {
     /// The page that is wanted of what a store has of these limits and pools. Whoever drives them says who waits, and what
     /// is to be said of the clock.
     pub fn of(store: &(impl Store + ?Sized), terms: &Terms, pools: &[Pool], view: &View, now: Timestamp) -> Self {
+        block_on(Self::gather(&Ready(store), terms, pools, view, now))
+    }
+
+    /// The same of a store that is waited for.
+    pub(crate) async fn gather(
+        store: &impl AsyncStore,
+        terms: &Terms,
+        pools: &[Pool],
+        view: &View,
+        now: Timestamp,
+    ) -> Self {
         let mut picture = Self {
             at: now,
             store: StoreState::Answers,
@@ -39,22 +50,22 @@ impl Picture {
         if view.after.is_none() {
             picture.limits = terms.iter().map(LimitView::of).collect();
         }
-        if let Err(error) = picture.fill(store, terms, pools, view, now) {
+        if let Err(error) = picture.fill(store, terms, pools, view, now).await {
             picture.store = StoreState::Silent(error.to_string());
         }
         picture
     }
 
     /// Accounts, then keys, then holds, until there is no more room.
-    fn fill(
+    async fn fill(
         &mut self,
-        store: &(impl Store + ?Sized),
+        store: &impl AsyncStore,
         terms: &Terms,
         pools: &[Pool],
         view: &View,
         now: Timestamp,
     ) -> Result<(), Error> {
-        store.sweep(now, OVER)?;
+        store.sweep(now, OVER).await?;
         let mut room = view.most;
         let mut after = view.after.as_ref().map(|cursor| &cursor.0);
         if matches!(after, None | Some(After::Account(_))) {
@@ -62,8 +73,8 @@ impl Picture {
                 Some(After::Account(subject)) => Some(subject),
                 _ => None,
             };
-            let page = store.accounts(last, room)?;
-            self.budgets = budgets(store, terms, &page, now)?;
+            let page = store.accounts(last, room).await?;
+            self.budgets = budgets(store, terms, &page, now).await?;
             if page.len() >= room {
                 self.next = page.into_iter().next_back().map(|(subject, _)| Cursor(After::Account(subject)));
                 return Ok(());
@@ -82,7 +93,7 @@ impl Picture {
                     self.next = Some(Cursor(After::Keys(shown, pool.name().to_owned())));
                     return Ok(());
                 }
-                let view = PoolView::of(store, pool, (shown, room), now)?;
+                let view = PoolView::of(store, pool, (shown, room), now).await?;
                 shown += view.keys.len();
                 room -= view.keys.len();
                 let is_all = shown >= view.size;
@@ -103,7 +114,7 @@ impl Picture {
             self.next = Some(Cursor(After::Hold(None)));
             return Ok(());
         }
-        let page = store.parts(&PartsOf::Open, last, room)?;
+        let page = store.parts(&PartsOf::Open, last, room).await?;
         if page.len() >= room {
             let key = |part: &Part| (part.op.clone(), part.account.clone(), part.sequence);
             self.next = page.last().map(|part| Cursor(After::Hold(Some(key(part)))));
@@ -132,8 +143,8 @@ impl LimitView {
 }
 
 /// Every budget of these accounts, with what is to be expected of those that are spent over time.
-fn budgets(
-    store: &(impl Store + ?Sized),
+async fn budgets(
+    store: &impl AsyncStore,
     terms: &Terms,
     page: &[(Subject, Account)],
     now: Timestamp,
@@ -156,12 +167,14 @@ fn budgets(
                 sent: claimed & 1_u16.checked_shl(bit.into()).unwrap_or(0) != 0,
             });
             let alerts = alerts.collect();
-            let is_spent_over_time = matches!(meter.counter, Counter::Tally { .. }) && status.cap != Cap::Unlimited;
+            let is_spent_over_time = matches!(meter.counter, Counter::Tally { .. })
+                && *term.limit().measure() != Measure::Slots
+                && status.cap != Cap::Unlimited;
             found.push((is_spent_over_time.then_some(term), Budget { standing, alerts, forecast: None }));
         }
     }
     if found.iter().any(|(term, _)| term.is_some()) {
-        let uses = last_hour(store, terms, now)?;
+        let uses = last_hour(store, terms, now).await?;
         for (term, budget) in &mut found {
             let Some(term) = term else { continue };
             let (status, subject) = (&budget.standing.status, &budget.standing.subject);
@@ -175,9 +188,9 @@ fn budgets(
 }
 
 /// What was used in the last hour; `None` if that is more than is read.
-fn last_hour(store: &(impl Store + ?Sized), terms: &Terms, now: Timestamp) -> Result<Option<Uses>, Error> {
+async fn last_hour(store: &impl AsyncStore, terms: &Terms, now: Timestamp) -> Result<Option<Uses>, Error> {
     let filter = Filter { from: Some(now.saturating_sub(Length::HOUR)), ..Filter::default() };
-    let rows = store.rows(&filter, 0, ROWS + 1)?;
+    let rows = store.rows(&filter, 0, ROWS + 1).await?;
     if rows.len() > ROWS {
         return Ok(None);
     }
@@ -190,14 +203,14 @@ fn last_hour(store: &(impl Store + ?Sized), terms: &Terms, now: Timestamp) -> Re
 
 impl PoolView {
     /// So many keys of a pool, from this place on.
-    fn of(
-        store: &(impl Store + ?Sized),
+    async fn of(
+        store: &impl AsyncStore,
         pool: &Pool,
         (from, most): (usize, usize),
         now: Timestamp,
     ) -> Result<Self, Error> {
         let mut keys = Vec::new();
-        for (record, caps, account) in pool.records(store, (from, most), now)? {
+        for (record, caps, account) in pool.records(store, (from, most), now).await? {
             let account = account.as_ref();
             let subject = pool.subject(&record.id)?;
             let met = pool.terms().into_iter().filter_map(|term| {

@@ -1,6 +1,6 @@
 //! What would become of a call, and why: an `acquire` that is rehearsed, and changes nothing.
 
-use crate::account::Act;
+use crate::account::{Account, Act};
 use crate::amount::{Amount, Cap, Measure, Usd};
 use crate::budgets::{decide_on, standing};
 use crate::error::{Error, StoreError};
@@ -9,18 +9,20 @@ use crate::keeper::denial::Denial;
 use crate::keeper::force::{Asked, Force};
 use crate::keeper::pick::facts;
 use crate::keeper::{Call, Keeper, estimate};
-use crate::keys::{Facts, Learned, Pool, Way};
+use crate::keys::{Facts, Learned, Pool, Way, health_in};
 use crate::limit::{Compiled, Own};
 use crate::plan::{Alternative, Firm, Plan, Take, Verdict};
 use crate::pool::Why;
 use crate::price::Entry;
 use crate::quota::Cause;
-use crate::store::Store;
+use crate::store::{AsyncStore, Ready, Store, block_on};
 use crate::system::OpIds;
 use crate::time::{Timestamp, When};
 
 /// The most keys that are explained that a call would not come to.
 const OTHERS: usize = 1_000;
+/// How many holds that are over are ended at a time.
+const MANY: usize = 1_000;
 
 /// What would become of a call, and why. Printed, it tells a person; as data it goes through serde.
 ///
@@ -104,7 +106,7 @@ pub struct LimitCheck {
     pub cap: Cap,
     /// When its window ends, if it does.
     pub window_end: Option<Timestamp>,
-    /// Whether the call passes it.
+    /// Whether the call passes it; a soft limit lets it pass all the same.
     pub passes: bool,
     /// When it would, if it does not.
     pub when: Option<When>,
@@ -207,7 +209,13 @@ impl<S: Store> Keeper<S> {
             estimate: &estimate,
         };
         let pool = elsewhere.as_deref().or_else(|| call.asked_pool()).map(|name| force.pool(name)).transpose()?;
-        let done = self.rehearse(&mut told, &force, &asked, pool, now);
+        let mut next = pool;
+        while let Some(pool) = next {
+            pool.adopt(self.store(), now)?;
+            next = pool.fallback();
+        }
+        let store = Ready(self.store());
+        let done = block_on(Rehearsal { store: &store, force: &force, asked: &asked, now }.run(&mut told, pool));
         match done {
             Err(error) if error.store().is_some_and(StoreError::is_unavailable) => told.denial = Some(Denial::down()),
             done => done?,
@@ -218,37 +226,35 @@ impl<S: Store> Keeper<S> {
         }
         Ok(told)
     }
+}
 
-    fn rehearse(
-        &self,
-        told: &mut Explanation,
-        force: &Force,
-        asked: &Asked<'_>,
-        pool: Option<&Pool>,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        while self.store().sweep(now, 1_000)? >= 1_000 {}
-        let plan = Plan { op: None, ..force.plan(asked, now)? };
+/// A call that is asked for on copies of what it would change.
+struct Rehearsal<'a, T> {
+    store: &'a T,
+    force: &'a Force,
+    asked: &'a Asked<'a>,
+    now: Timestamp,
+}
+
+impl<T: AsyncStore> Rehearsal<'_, T> {
+    async fn run(&self, told: &mut Explanation, pool: Option<&Pool>) -> Result<(), Error> {
+        while self.store.sweep(self.now, MANY).await? >= MANY {}
+        let plan = self.plan()?;
         for take in &plan.takes {
-            told.limits.extend(self.check(force, asked, &plan, take, now)?);
+            told.limits.extend(self.check(&plan, take).await?);
         }
         let Some(pool) = pool else {
-            told.denial = match self.decide(&plan, now)? {
-                Verdict::Denied(denial) => Some(Denial::limits(force.terms(), &plan, &denial)),
+            told.denial = match self.decide(&plan).await? {
+                Verdict::Denied(denial) => Some(Denial::limits(self.force.terms(), &plan, &denial)),
                 verdict => verdict.error(None).map_or(Ok(None), Err)?,
             };
             return Ok(());
         };
-        let mut next = Some(pool);
-        while let Some(pool) = next {
-            pool.adopt(self.store(), now)?;
-            next = pool.fallback();
-        }
         // The search goes through copies: whatever it learns and counts is forgotten with them.
         let copy = pool.rehearsed();
-        let pairs: Vec<(&str, &str)> = asked.call.pairs().collect();
-        let facts = facts(asked, &pairs, &[]);
-        let taken = match self.rehearse_search(told, force, asked, &copy, facts, now)? {
+        let pairs: Vec<(&str, &str)> = self.asked.call.pairs().collect();
+        let facts = facts(self.asked, &pairs, &[]);
+        let taken = match self.search(told, &copy, facts).await? {
             Ok(key) => Some(key),
             Err(denial) => {
                 told.denial = Some(denial);
@@ -260,7 +266,7 @@ impl<S: Store> Keeper<S> {
         }
         let mut next = Some(&copy);
         while let Some(pool) = next {
-            for one in pool.explain(&facts, now) {
+            for one in pool.explain(&facts, self.now) {
                 let is_new = !told.keys.iter().any(|known| known.key == one.key && known.pool == pool.name());
                 if is_new && told.keys.len() < OTHERS {
                     // That it is proposed next is said of a search that has ended.
@@ -273,73 +279,77 @@ impl<S: Store> Keeper<S> {
         Ok(())
     }
 
-    /// What [`Keeper::acquire`] does with a pool, on a copy of it; says which key it would take.
-    fn rehearse_search(
+    /// What the call asks of limits that do not go by its route.
+    fn plan(&self) -> Result<Plan, Error> {
+        Ok(Plan { op: None, ..self.force.plan(self.asked, self.now)? })
+    }
+
+    /// What an acquire does with a pool, on a copy of it; says which key it would take.
+    async fn search(
         &self,
         told: &mut Explanation,
-        force: &Force,
-        asked: &Asked<'_>,
         copy: &Pool,
         facts: Facts<'_>,
-        now: Timestamp,
     ) -> Result<Result<KeyId, Denial>, Error> {
-        let mut search = copy.search(facts);
+        let (now, mut search) = (self.now, copy.search(facts));
         loop {
-            let mut plan = Plan { op: None, ..force.plan(asked, now)? };
+            let mut plan = self.plan()?;
             let proposal = match search.pick(&mut plan, now)? {
                 Way::Proposed(proposal) => proposal,
                 Way::Look(look) => {
-                    let states = look.subjects().map(|of| self.store().account(of)).collect::<Result<Vec<_>, _>>()?;
+                    let mut states = Vec::new();
+                    for of in look.subjects() {
+                        states.push(self.store.account(of).await?);
+                    }
                     search.know(look, states, now)?;
                     continue;
                 }
                 Way::Exhausted(exhausted) => return Ok(Err(Denial::pool(exhausted))),
             };
-            force.route(asked, &mut plan, now)?;
-            let verdict = self.decide(&plan, now)?;
+            self.force.route(self.asked, &mut plan, now)?;
+            let verdict = self.decide(&plan).await?;
             let picked = match &verdict {
                 Verdict::Granted(grant) => grant.picked.last().map(|at| usize::from(*at)),
                 _ => None,
             };
             let ways = plan.picks.last().map_or(&[][..], |pick| &pick.alternatives);
             for way in ways.iter().take(picked.map_or(usize::MAX, |at| at + 1)) {
-                self.check_key(told, force, asked, &plan, way, search.pool(), now)?;
+                self.check_key(told, &plan, way, search.pool()).await?;
             }
             match (search.learn(proposal, &plan, &verdict, now), verdict) {
                 (Learned::Chosen(chosen), _) => return Ok(Ok(chosen.key().clone())),
                 (Learned::Again, _) => {}
-                (_, Verdict::Denied(denial)) => return Ok(Err(Denial::limits(force.terms(), &plan, &denial))),
-                (_, verdict) => return Err(verdict.error(None).unwrap_or_else(|| super::super::lost(now))),
+                (_, Verdict::Denied(denial)) => return Ok(Err(Denial::limits(self.force.terms(), &plan, &denial))),
+                (_, verdict) => {
+                    let other = || Error::invalid("clock", now, "one that agrees with the store's");
+                    return Err(verdict.error(None).unwrap_or_else(other));
+                }
             }
         }
     }
 
     /// A key that the call would come to.
-    #[expect(clippy::too_many_arguments, reason = "it is one step of the search above")]
-    fn check_key(
+    async fn check_key(
         &self,
         told: &mut Explanation,
-        force: &Force,
-        asked: &Asked<'_>,
         plan: &Plan,
         way: &Alternative,
         pool: &Pool,
-        now: Timestamp,
     ) -> Result<(), Error> {
         let Some(key) = &way.key else { return Ok(()) };
         let mut why = None;
         for (place, ready) in way.ready.iter().enumerate() {
-            let account = self.account_at(plan, ready.account)?;
-            let health = crate::keys::health_in(account.as_ref());
-            if why.is_none() && health.ready(now).is_err() {
-                let standing = health.standing(now);
+            let account = self.account_at(plan, ready.account).await?;
+            let health = health_in(account.as_ref());
+            if why.is_none() && health.ready(self.now).is_err() {
+                let standing = health.standing(self.now);
                 why = Some(if place == 0 { Why::Standing(standing) } else { Why::WithModel(standing) });
             }
         }
         let place = told.keys.iter().filter_map(|key| key.place).max().unwrap_or(0) + 1;
         let Some(mut check) = key_check(pool, key, Some(place), why)? else { return Ok(()) };
         for take in &way.takes {
-            check.limits.extend(self.check(force, asked, plan, take, now)?);
+            check.limits.extend(self.check(plan, take).await?);
         }
         // One that is asked again later keeps its first place.
         if !told.keys.iter().any(|known| known.key == check.key && known.pool == check.pool) {
@@ -349,17 +359,10 @@ impl<S: Store> Keeper<S> {
     }
 
     /// How one limit of a plan stands, asked alone.
-    fn check(
-        &self,
-        force: &Force,
-        asked: &Asked<'_>,
-        plan: &Plan,
-        take: &Take,
-        now: Timestamp,
-    ) -> Result<Option<LimitCheck>, Error> {
-        let of_pools = || force.pools.iter().flat_map(Pool::terms).find(|term| term.meter() == take.rule.meter);
-        let (term, own) = match force.terms().of(take.rule.meter) {
-            Some(term) => (term.clone(), asked.own(term)),
+    async fn check(&self, plan: &Plan, take: &Take) -> Result<Option<LimitCheck>, Error> {
+        let of_pools = || self.force.pools.iter().flat_map(Pool::terms).find(|term| term.meter() == take.rule.meter);
+        let (term, own) = match self.force.terms().of(take.rule.meter) {
+            Some(term) => (term.clone(), self.asked.own(term)),
             None => match of_pools() {
                 Some(term) => (term, Own::default()),
                 None => return Ok(None),
@@ -369,10 +372,10 @@ impl<S: Store> Keeper<S> {
             return Ok(None);
         };
         let alone = Plan { takes: [*take].into_iter().collect(), picks: Vec::new(), ..plan.clone() };
-        let verdict = self.decide(&alone, now)?;
-        let account = self.account_at(plan, take.account)?;
+        let verdict = self.decide(&alone).await?;
+        let account = self.account_at(plan, take.account).await?;
         let own = Own { cap: Some(take.rule.cap), ..own };
-        let status = standing(&term, subject, account.as_ref(), Some(&own), now).status;
+        let status = standing(&term, subject, account.as_ref(), Some(&own), self.now).status;
         let mut check = LimitCheck {
             limit: term.limit().id().clone(),
             subject: subject.clone(),
@@ -389,7 +392,9 @@ impl<S: Store> Keeper<S> {
         };
         match verdict {
             Verdict::Granted(grant) => {
-                check.window_end = check.window_end.or(grant.taken.first().and_then(|taken| taken.window_end));
+                let taken = grant.taken.first();
+                check.window_end = check.window_end.or(taken.and_then(|taken| taken.window_end));
+                check.passes = taken.is_none_or(|taken| taken.over.is_zero());
             }
             Verdict::Denied(denial) => {
                 let short = denial.blocked.first().map(|blocked| blocked.short);
@@ -402,14 +407,17 @@ impl<S: Store> Keeper<S> {
     }
 
     /// Decides a plan on the accounts as they are, and saves nothing.
-    fn decide(&self, plan: &Plan, now: Timestamp) -> Result<Verdict, Error> {
-        let accounts = plan.accounts.iter().map(|place| self.store().account(&place.subject));
-        Ok(decide_on(plan, accounts.collect::<Result<Vec<_>, _>>()?, now))
+    async fn decide(&self, plan: &Plan) -> Result<Verdict, Error> {
+        let mut accounts = Vec::with_capacity(plan.accounts.len());
+        for place in &plan.accounts {
+            accounts.push(self.store.account(&place.subject).await?);
+        }
+        Ok(decide_on(plan, accounts, self.now))
     }
 
-    fn account_at(&self, plan: &Plan, place: u16) -> Result<Option<crate::account::Account>, Error> {
+    async fn account_at(&self, plan: &Plan, place: u16) -> Result<Option<Account>, Error> {
         let Some(place) = plan.accounts.get(usize::from(place)) else { return Ok(None) };
-        Ok(self.store().account(&place.subject)?)
+        Ok(self.store.account(&place.subject).await?)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Explanation, GateCheck, KeyCheck, LimitCheck, PriceUsed};
-use crate::amount::Cap;
+use crate::amount::{Cap, Measure};
 use crate::id::Subject;
 use crate::plan::Firm;
 use crate::time::{Timestamp, When};
@@ -54,7 +54,7 @@ impl fmt::Display for PriceUsed {
     }
 }
 
-/// `passes  60 requests per 1m by key, key=alice: needs 1 requests of 55; 4 spent, 1 held`
+/// `passes  60 requests per 1m by key, key=alice: needs 1 of 55 requests; 4 requests spent; 1 requests held`
 impl fmt::Display for LimitCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { subject, words, measure, firm, need, have, held, cap, window_end, passes, when, limit: _ } = self;
@@ -67,9 +67,16 @@ impl fmt::Display for LimitCheck {
         if *subject != Subject::everyone() {
             write!(f, ", {subject}")?;
         }
-        write!(f, ": needs {}", measure.show(*need))?;
-        if let Cap::At(most) = cap {
-            write!(f, " of {}", measure.show(most.above(*have).above(*held)))?;
+        match cap {
+            Cap::Unlimited => write!(f, ": needs {}", measure.show(*need))?,
+            Cap::At(most) => {
+                let left = measure.show(most.above(*have).above(*held));
+                if *measure == Measure::Usd {
+                    write!(f, ": needs {} of {left}", measure.show(*need))?;
+                } else {
+                    write!(f, ": needs {need} of {left}")?;
+                }
+            }
         }
         for (amount, what) in [(have, "spent"), (held, "held")] {
             if !amount.is_zero() {
