@@ -92,16 +92,21 @@ pub fn check_names(limits: &[Compiled], known: &BTreeMap<&str, BTreeSet<String>>
 /// # Errors
 /// A limit that is a balance, which is set instead; what the store says.
 pub fn reset(store: &(impl Store + ?Sized), op: &OpId, term: &Term, of: &Subject, now: Timestamp) -> Result<(), Error> {
+    apply_at(store, now, |now| reset_plan(op, term, of, now)).map(drop)
+}
+
+/// The plan by which [`reset`] does so.
+///
+/// # Errors
+/// A limit that is a balance, which is set instead.
+pub fn reset_plan(op: &OpId, term: &Term, of: &Subject, now: Timestamp) -> Result<Plan, Error> {
     if matches!(term.limit().shape(), Shape::Credits(..)) {
         return Err(Error::invalid("limit", term.limit().id(), "a limit that counts; a balance is set instead"));
     }
-    apply_at(store, now, |now| {
-        let report = Report::Reset { account: 0, meter: term.meter() };
-        let mut plan = Plan::new(now).named(of.clone()).under(op.clone()).report(report);
-        plan.args = vec![("reset".into(), term.limit().id().to_string()), ("subject".into(), of.to_string())];
-        Ok(plan)
-    })
-    .map(drop)
+    let report = Report::Reset { account: 0, meter: term.meter() };
+    let mut plan = Plan::new(now).named(of.clone()).under(op.clone()).report(report);
+    plan.args = vec![("reset".into(), term.limit().id().to_string()), ("subject".into(), of.to_string())];
+    Ok(plan)
 }
 
 /// What a verdict says that its reports did.

@@ -108,10 +108,12 @@ mod shared;
 pub mod sqlite;
 pub(crate) mod table;
 
+pub(crate) use asynchronous::Unpark;
 pub use asynchronous::{AsyncStore, Blocking, Boxed, DynAsyncStore, Ready, block_on};
 pub use ledger::{Filter, Mismatch, Sum, Total, sums, verify};
 pub use memory::MemoryStore;
 pub use replan::apply_at;
+pub(crate) use replan::{Moment, ask, ask_of};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore, Synchronous};
 

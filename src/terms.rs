@@ -27,7 +27,7 @@ use crate::error::Error;
 use crate::id::LimitId;
 use crate::limit::{Compiled, Limit, Own};
 use crate::plan::{Adopt, Effect, Plan, Report, Verdict};
-use crate::store::{Store, apply_at};
+use crate::store::{AsyncStore, Ready, Store, ask_of, block_on};
 use crate::time::Timestamp;
 
 /// One limit as a store knows it.
@@ -119,10 +119,20 @@ impl Terms {
         how: Adopt,
         now: Timestamp,
     ) -> Result<Self, Error> {
+        block_on(Self::adopt_in(&Ready(store), limits, how, now))
+    }
+
+    /// The same, of a store that may have to be waited for.
+    pub(crate) async fn adopt_in(
+        store: &impl AsyncStore,
+        limits: Vec<Compiled>,
+        how: Adopt,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
         if limits.is_empty() {
             return Ok(Self::default());
         }
-        let (verdict, _) = apply_at(store, now, |now| Ok(Self::plan(&limits, how, now)))?;
+        let (verdict, _) = ask_of(store, now, |now| Ok(Self::plan(&limits, how, now))).await?;
         Self::read(limits, &verdict)
     }
 

@@ -29,14 +29,14 @@ fn alice() -> Call {
     Call::new().with("key", "alice").with("team", "red")
 }
 
-fn granted<S: Store>(decision: Decision<S>) -> Permit<S> {
+fn granted<S: Store>(decision: Decision<Permit<S>>) -> Permit<S> {
     match decision {
         Decision::Granted(permit) => permit,
         Decision::Denied(denial) => panic!("{denial}"),
     }
 }
 
-fn denied<S: Store>(decision: Decision<S>) -> Denial {
+fn denied<S: Store>(decision: Decision<Permit<S>>) -> Denial {
     match decision {
         Decision::Granted(permit) => panic!("{permit:?}"),
         Decision::Denied(denial) => *denial,

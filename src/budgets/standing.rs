@@ -131,13 +131,17 @@ pub fn statuses(
     if after.is_none() {
         sweep(store, now)?;
     }
-    let page = store.accounts(after, most)?;
+    Ok(page_of(terms, &store.accounts(after, most)?, most, now))
+}
+
+/// The page that so many accounts make, which were read in the order of their subjects, at most `most` of them.
+fn page_of(terms: &Terms, page: &[(Subject, Account)], most: usize, now: Timestamp) -> Page {
     let next = page.last().map(|(subject, _)| subject.clone()).filter(|_| page.len() >= most);
     let of_one = |(subject, account): &(Subject, Account)| -> Vec<Standing> {
         let met = terms.iter().filter(|term| account.meter(term.meter()).is_some());
         met.map(|term| standing(term, subject, Some(account), None, now)).collect()
     };
-    Ok(Page { standings: page.iter().flat_map(of_one).collect(), next })
+    Page { standings: page.iter().flat_map(of_one).collect(), next }
 }
 
 /// What a subject has used that a limit counts, by the ledger from an instant on: so much of the limit's own measure, and

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Keeper;
+use super::shared::Shared;
+use super::{AsyncKeeper, Keeper};
 use crate::budgets::Sink;
 use crate::clients::Clients;
 use crate::error::Error;
@@ -11,7 +12,7 @@ use crate::limit::{Compiled, Limit};
 use crate::observe::{Observer, Told};
 use crate::plan::Adopt;
 use crate::price::Book;
-use crate::store::{MemoryStore, Store};
+use crate::store::{AsyncStore, MemoryStore, Ready, Store, block_on};
 use crate::system::SystemClock;
 use crate::time::{Clock, Length};
 
@@ -49,7 +50,7 @@ impl Builder {
     }
 }
 
-impl<S: Store> Builder<S> {
+impl<S> Builder<S> {
     /// With one more limit.
     pub fn limit(mut self, limit: Limit) -> Self {
         self.limits.push(limit);
@@ -95,10 +96,9 @@ impl<S: Store> Builder<S> {
         self
     }
 
-    /// Over this store, instead of one in memory.
-    pub fn store<T: Store>(self, store: T) -> Builder<T> {
-        let Self { store: _, limits, compiled, pools, prices, clock, clients, sink, how, told, refuse } = self;
-        Builder { store, limits, compiled, pools, prices, clock, clients, sink, how, told, refuse }
+    /// Over this store, instead of one in memory: a [`Store`], or an [`AsyncStore`] for [`Builder::build_async`].
+    pub fn store<T>(self, store: T) -> Builder<T> {
+        self.over(|_| store)
     }
 
     /// By this clock, instead of the system's.
@@ -140,8 +140,27 @@ impl<S: Store> Builder<S> {
     ///
     /// # Errors
     /// The first limit that is wrong, as `limits[2].window`; two pools of one name; what the store says.
-    pub fn build(self) -> Result<Keeper<S>, Error> {
-        Keeper::new(self)
+    pub fn build(self) -> Result<Keeper<S>, Error>
+    where
+        S: Store,
+    {
+        block_on(Shared::new(self.over(Ready))).map(Keeper::of)
+    }
+
+    /// The same over a store that is waited for. A store that answers at once serves here as [`Ready`].
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    pub async fn build_async(self) -> Result<AsyncKeeper<S>, Error>
+    where
+        S: AsyncStore,
+    {
+        Shared::new(self).await.map(AsyncKeeper::of)
+    }
+
+    fn over<T>(self, store: impl FnOnce(S) -> T) -> Builder<T> {
+        let Self { store: before, limits, compiled, pools, prices, clock, clients, sink, how, told, refuse } = self;
+        Builder { store: store(before), limits, compiled, pools, prices, clock, clients, sink, how, told, refuse }
     }
 }
 

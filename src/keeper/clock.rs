@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::Keeper;
 use super::force::{Asked, Force};
+use super::shared::Shared;
+use super::{AsyncKeeper, Keeper};
 use crate::error::Error;
 use crate::observe::{Event, Jump};
 use crate::picture::ClockState;
-use crate::store::Store;
+use crate::store::{AsyncStore, Store};
 use crate::time::{Clock, Length, Timestamp};
 
 /// What is no jump: clocks are read one after the other, tick, and are put right little by little.
@@ -94,17 +95,26 @@ impl<S: Store> Keeper<S> {
     pub fn accept_clock(&self) {
         self.0.watch.accept();
     }
+}
 
+impl<S: AsyncStore> AsyncKeeper<S> {
+    /// As [`Keeper::accept_clock`].
+    pub fn accept_clock(&self) {
+        self.0.watch.accept();
+    }
+}
+
+impl<T> Shared<T> {
     /// Looks whether the clock has jumped.
     pub(super) fn look_at_clock(&self, now: Timestamp) {
-        if let Some(jump) = self.0.watch.look(now, self.0.clock.passed()) {
-            self.0.told.tell(|| Event::ClockJumped(jump));
+        if let Some(jump) = self.watch.look(now, self.clock.passed()) {
+            self.told.tell(|| Event::ClockJumped(jump));
         }
     }
 
     /// Whether a call is refused because the clock is not to be trusted with money.
     pub(super) fn is_refused_by_clock(&self, force: &Force, asked: &Asked<'_>) -> Result<bool, Error> {
-        Ok(self.0.watch.is_refusing() && force.counts_hard_money(asked)?)
+        Ok(self.watch.is_refusing() && force.counts_hard_money(asked)?)
     }
 }
 

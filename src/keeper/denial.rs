@@ -5,7 +5,7 @@ use std::fmt;
 use crate::budgets::{self, Blocker};
 use crate::http::{Options, Response};
 use crate::id::LimitId;
-use crate::keys::Exhausted;
+use crate::keys::{Exhausted, Missed};
 use crate::plan::{self, Plan};
 use crate::quota::{Cause, Refusal, Reply, Table};
 use crate::terms::Terms;
@@ -29,17 +29,27 @@ pub struct Denial {
     /// Whether the clock has jumped ahead, and a hard limit of money concerns the call: see
     /// [`Builder::refuse_after_jump`](super::Builder::refuse_after_jump).
     pub clock_jumped: bool,
+    /// How many calls waited before it, where the time that it could wait was over before its turn had come. Zero otherwise.
+    pub behind: usize,
     /// The earliest instant at which all of it would pass, if nothing else happened.
     pub when: When,
 }
 
 impl Denial {
-    fn of(when: When) -> Self {
-        Self { gate: None, blockers: Vec::new(), exhausted: None, store_down: false, clock_jumped: false, when }
+    const fn nothing() -> Self {
+        Self {
+            gate: None,
+            blockers: Vec::new(),
+            exhausted: None,
+            store_down: false,
+            clock_jumped: false,
+            behind: 0,
+            when: When::Never,
+        }
     }
 
     pub(super) fn gate(cause: Cause) -> Self {
-        Self { gate: Some(cause), ..Self::of(When::Never) }
+        Self { gate: Some(cause), ..Self::nothing() }
     }
 
     /// What a store said of a plan, in the words of its limits: those that refill know when by the dates of their zones.
@@ -48,26 +58,30 @@ impl Denial {
         let together = blockers.iter().map(|blocker| blocker.refusal.when).reduce(When::and);
         // Of the ways of a pick one is enough.
         let when = together.filter(|_| denial.picks.is_empty()).unwrap_or(denial.when);
-        Self { blockers, ..Self::of(when) }
+        Self { blockers, when, ..Self::nothing() }
     }
 
-    pub(super) fn pool(exhausted: Exhausted) -> Self {
-        let when = exhausted.when;
-        Self { exhausted: Some(exhausted), ..Self::of(when) }
+    /// Why a search has found no key.
+    pub(super) fn missed(terms: &Terms, plan: &Plan, missed: Missed) -> Self {
+        match missed {
+            Missed::Denied(denial) => Self::limits(terms, plan, &denial),
+            Missed::Exhausted(exhausted) => {
+                Self { when: exhausted.when, exhausted: Some(exhausted), ..Self::nothing() }
+            }
+        }
+    }
+
+    /// It would pass, but for those who wait before it.
+    pub(super) fn behind(others: usize, now: Timestamp) -> Self {
+        Self { behind: others, when: When::At(now), ..Self::nothing() }
     }
 
     pub(super) fn down() -> Self {
-        Self { store_down: true, ..Self::of(When::Never) }
+        Self { store_down: true, ..Self::nothing() }
     }
 
     pub(super) fn clock() -> Self {
-        Self { clock_jumped: true, ..Self::of(When::Never) }
-    }
-
-    /// The first limit in the way, if it was one.
-    #[must_use]
-    pub fn limit(&self) -> Option<&LimitId> {
-        self.blockers.first().map(|blocker| &blocker.limit)
+        Self { clock_jumped: true, ..Self::nothing() }
     }
 
     /// What is named first of all that stood in the way.
@@ -76,6 +90,21 @@ impl Denial {
         let first = self.refusals().into_iter().min_by_key(Refusal::order);
         // There is no denial without a reason.
         first.map_or(Cause::Rate, |refusal| refusal.cause)
+    }
+
+    /// The instant to come back at, if there is one.
+    #[must_use]
+    pub const fn retry_at(&self) -> Option<Timestamp> {
+        match self.when {
+            When::At(at) | When::WhenFreed { latest: at } => Some(at),
+            When::Never => None,
+        }
+    }
+
+    /// The first limit in the way, if it was one.
+    #[must_use]
+    pub fn limit(&self) -> Option<&LimitId> {
+        self.blockers.first().map(|blocker| &blocker.limit)
     }
 
     /// Everything that stood in the way, as [`Table`] takes it.
@@ -88,7 +117,8 @@ impl Denial {
             Refusal::new(if pool.rate_limited { Cause::PoolLimited } else { Cause::PoolDown }).until(pool.when)
         });
         let limits = self.blockers.iter().map(|blocker| blocker.refusal.clone());
-        gate.into_iter().chain(store).chain(clock).chain(limits).chain(pool).collect()
+        let line = (self.behind > 0).then(|| Refusal::new(Cause::Rate).until(self.when));
+        gate.into_iter().chain(store).chain(clock).chain(limits).chain(pool).chain(line).collect()
     }
 
     /// The whole answer over HTTP: status, headers and body.
@@ -125,6 +155,7 @@ impl fmt::Display for Denial {
         words.extend(self.clock_jumped.then(|| Cause::Clock.to_string()));
         words.extend(self.blockers.iter().map(ToString::to_string));
         words.extend(self.exhausted.as_ref().map(ToString::to_string));
+        words.extend((self.behind > 0).then(|| format!("{} calls wait before it", self.behind)));
         f.write_str("refused: ")?;
         f.write_str(&words.join("; "))?;
         match self.when {

@@ -1,5 +1,6 @@
 //! The policy in force, and the plans that it makes of calls. Nothing here waits for a store.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -54,13 +55,17 @@ pub(super) struct Asked<'a> {
     pub(super) estimate: &'a Usage,
 }
 
+/// The value of a dimension of a call: its own, but the client key that it is made with is `key`, whatever else is said.
+pub(super) fn dimension<'a>(call: &'a Call, client: Option<&'a ClientKey>, name: &str) -> Option<&'a str> {
+    match client {
+        Some(client) if name == "key" => Some(client.id.as_str()),
+        _ => call.dimension(name),
+    }
+}
+
 impl Asked<'_> {
-    /// The value of a dimension: the call's own, but the client key that it is made with is `key`, whatever else is said.
     fn dimension(&self, name: &str) -> Option<&str> {
-        match self.client {
-            Some(client) if name == "key" => Some(client.id.as_str()),
-            _ => self.call.dimension(name),
-        }
+        dimension(self.call, self.client, name)
     }
 
     pub(super) fn own(&self, term: &Term) -> Own {
@@ -112,9 +117,8 @@ impl Force {
         (Rule { cap: own.cap.unwrap_or(rule.cap), ..rule }, until)
     }
 
-    /// What a call asks of the limits that do not go by its route.
-    pub(super) fn plan(&self, asked: &Asked<'_>, now: Timestamp) -> Result<Plan, Error> {
-        let mut plan = Plan::new(now);
+    /// Puts into an empty plan what a call asks of the limits that do not go by its route.
+    pub(super) fn plan(&self, asked: &Asked<'_>, plan: &mut Plan, now: Timestamp) -> Result<(), Error> {
         let call = asked.call;
         plan.hold = Some(asked.op.clone());
         if call.op().is_some() {
@@ -140,13 +144,13 @@ impl Force {
             if routed && self.ways.get(place).is_some_and(|way| way.routed) {
                 continue;
             }
-            if let Some(take) = self.take(place, term, asked, |name| asked.dimension(name), &mut plan, now)? {
+            if let Some(take) = self.take(place, term, asked, |name| asked.dimension(name), plan, now)? {
                 plan.takes.push(take);
             }
         }
         // Where nothing is counted, the row of what was used is all there is.
         plan.relaxed &= !plan.takes.is_empty();
-        Ok(plan)
+        Ok(())
     }
 
     /// Adds to each alternative of the plan's last pick what the limits ask that go by its route.
@@ -261,4 +265,26 @@ fn rule_of(term: &Term, own: &Own, now: Timestamp) -> (Timestamp, Timestamp, Rul
         }
         _ => (Timestamp::MIN, Timestamp::MAX, rule),
     }
+}
+
+/// What a call will use at most, priced if it does not say what it will cost.
+pub(super) fn estimate<'a>(force: &Force, call: &'a Call, now: Timestamp) -> Result<Cow<'a, Usage>, Error> {
+    priced(force, call, call.estimated(), now)
+}
+
+/// A usage of a call, priced if it does not say what it cost.
+pub(super) fn priced<'a>(
+    force: &Force,
+    call: &Call,
+    usage: &'a Usage,
+    now: Timestamp,
+) -> Result<Cow<'a, Usage>, Error> {
+    if usage.usd.is_some() || force.prices.is_none() {
+        return Ok(Cow::Borrowed(usage));
+    }
+    let of = Priced { model: call.dimension("model"), provider: call.dimension("provider") };
+    Ok(match force.cost(&of, usage, now)? {
+        None => Cow::Borrowed(usage),
+        usd => Cow::Owned(Usage { usd, ..usage.clone() }),
+    })
 }

@@ -33,7 +33,7 @@ pub(super) struct Hold {
     /// What the call holds itself.
     ours: SmallVec<[Taken; 4]>,
     /// What its upstream key holds, and limits that go by the route.
-    routes: SmallVec<[Taken; 4]>,
+    routes: Vec<Taken>,
     context: Option<Arc<Context>>,
     pub(super) began: Timestamp,
     expires: Option<Timestamp>,
@@ -101,13 +101,13 @@ impl Booked {
 
 impl Hold {
     /// What a plan that was granted holds.
-    pub(super) fn new(force: Arc<Force>, op: OpId, plan: Plan, grant: &Grant, now: Timestamp) -> Self {
+    pub(super) fn new(force: Arc<Force>, op: OpId, plan: &mut Plan, grant: &Grant, now: Timestamp) -> Self {
         let mut hold = Self {
             op,
             force,
             places: SmallVec::new(),
             ours: SmallVec::new(),
-            routes: SmallVec::new(),
+            routes: Vec::new(),
             context: None,
             began: now,
             expires: grant.expires,
@@ -120,7 +120,7 @@ impl Hold {
     }
 
     /// Adds what a plan was granted.
-    fn take(&mut self, plan: Plan, grant: &Grant) {
+    fn take(&mut self, plan: &mut Plan, grant: &Grant) {
         let ways = plan.picks.iter().zip(&grant.picked);
         let picked = ways.filter_map(|(pick, at)| pick.alternatives.get(usize::from(*at)));
         let takes = plan.takes.iter().chain(picked.flat_map(|way| &way.takes));
@@ -139,7 +139,7 @@ impl Hold {
             if place < plan.takes.len() { self.ours.push(taken) } else { self.routes.push(taken) }
         }
         self.context = plan.context_with(&grant.picked);
-        self.places = plan.accounts;
+        self.places = std::mem::take(&mut plan.accounts);
     }
 
     fn taken(&self) -> impl Iterator<Item = &Taken> {
@@ -194,9 +194,14 @@ impl Hold {
         self.force.cost(&priced, usage, self.began)
     }
 
-    /// A plan about this hold.
-    fn plan(&self, now: Timestamp) -> Plan {
-        let mut plan = Plan::new(now).of(self.op.clone());
+    /// Puts into an empty plan what is to be done with this hold.
+    fn plan(&self, plan: &mut Plan, report: Report, now: Timestamp) {
+        self.about(plan, now);
+        plan.reports.push(report);
+    }
+
+    fn about(&self, plan: &mut Plan, now: Timestamp) {
+        plan.hold = Some(self.op.clone());
         plan.accounts.extend(self.places.iter().cloned());
         plan.relaxed = self.relaxed;
         plan.horizon = self.horizon;
@@ -204,7 +209,6 @@ impl Hold {
         if !self.moved && self.expires.is_some_and(|expires| expires <= now) {
             plan.known = self.parts();
         }
-        plan
     }
 
     fn parts(&self) -> Vec<Part> {
@@ -239,23 +243,28 @@ impl Hold {
         self.force.actual(usage, |meter| self.taken().any(|taken| taken.entry.meter == meter))
     }
 
-    /// The plan that settles it.
-    pub(super) fn settle(&self, usage: &Usage, outcome: Option<Class>, now: Timestamp) -> Result<Plan, Error> {
-        let mut plan = self.plan(now);
-        plan.reports.push(Report::Settle { account: None, actual: self.actual(usage)? });
+    /// Settles it.
+    pub(super) fn settle(
+        &self,
+        plan: &mut Plan,
+        usage: &Usage,
+        outcome: Option<Class>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.plan(plan, Report::Settle { account: None, actual: self.actual(usage)? }, now);
         plan.used = Some(Used { usage: usage.clone(), outcome });
         plan.context.clone_from(&self.context);
-        Ok(plan)
+        Ok(())
     }
 
-    /// The plan that gives it back.
-    pub(super) fn release(&self, now: Timestamp) -> Plan {
-        self.plan(now).report(Report::Release { account: None })
+    /// Gives it back.
+    pub(super) fn release(&self, plan: &mut Plan, now: Timestamp) {
+        self.plan(plan, Report::Release { account: None }, now);
     }
 
-    /// The plan that keeps it alive.
-    pub(super) fn extend(&self, life: Length, now: Timestamp) -> Plan {
-        self.plan(now).report(Report::Extend { life })
+    /// Keeps it alive.
+    pub(super) fn extend(&self, plan: &mut Plan, life: Length, now: Timestamp) {
+        self.plan(plan, Report::Extend { life }, now);
     }
 
     pub(super) fn extended(&mut self, verdict: &Verdict) -> Option<Timestamp> {
@@ -268,19 +277,20 @@ impl Hold {
         until
     }
 
-    /// The plan that holds at least what was used so far.
-    pub(super) fn raise(&self, usage: &Usage, now: Timestamp) -> Result<Plan, Error> {
-        Ok(self.plan(now).report(Report::Raise { to: self.actual(usage)? }))
+    /// Holds at least what was used so far.
+    pub(super) fn raise(&self, plan: &mut Plan, usage: &Usage, now: Timestamp) -> Result<(), Error> {
+        self.plan(plan, Report::Raise { to: self.actual(usage)? }, now);
+        Ok(())
     }
 
-    /// The plan that gives it up.
-    pub(super) fn expire(&self, now: Timestamp) -> Plan {
-        self.plan(now).report(Report::Expire)
+    /// Gives it up.
+    pub(super) fn expire(&self, plan: &mut Plan, now: Timestamp) {
+        self.plan(plan, Report::Expire, now);
     }
 
-    /// The plan that ends what is held of the key that failed, before another is picked.
-    pub(super) fn leave(&self, now: Timestamp) -> Plan {
-        let mut plan = self.plan(now);
+    /// Ends what is held of the key that failed, before another is picked.
+    pub(super) fn leave(&self, plan: &mut Plan, now: Timestamp) {
+        self.about(plan, now);
         plan.context = self.context.as_ref().map(|context| Arc::new(Context { key: None, ..Context::clone(context) }));
         let mut left: SmallVec<[u16; 4]> = SmallVec::new();
         for Taken { account, .. } in &self.routes {
@@ -290,18 +300,21 @@ impl Hold {
                 plan.reports.push(Report::Release { account: Some(*account) });
             }
         }
-        plan
     }
 
     /// It has moved to another key.
-    pub(super) fn go_on(&mut self, plan: Plan, grant: &Grant) {
+    pub(super) fn go_on(&mut self, plan: &mut Plan, grant: &Grant) {
         let routes = std::mem::take(&mut self.routes);
         self.relaxed &= plan.relaxed;
         self.take(plan, grant);
         let stayed = routes.into_iter().filter(|taken| self.is_ours(taken.account));
-        let stayed: SmallVec<[Taken; 4]> = stayed.collect();
+        let stayed: Vec<Taken> = stayed.collect();
         self.routes.extend(stayed);
         self.expires = self.expires.max(grant.expires);
+    }
+
+    /// It may be about to move to another key.
+    pub(super) const fn moves(&mut self) {
         self.moved = true;
     }
 

@@ -1,22 +1,15 @@
 //! A call that may go out.
 
 use std::fmt;
-use std::sync::Arc;
 
-use parking_lot::Mutex;
-
-use super::Keeper;
-use super::call::Call;
 use super::denial::Denial;
-use super::hold::{Hold, Remaining, Settled, effects};
-use crate::amount::{Cap, Usd};
+use super::held::Held;
+use super::hold::{Remaining, Settled};
+use crate::amount::Usd;
 use crate::error::Error;
 use crate::http::{Header, Options};
 use crate::id::{KeyId, OpId, Secret};
-use crate::keys::{Answer, Chosen, Pool};
-use crate::plan::{Effect, Plan, Verdict};
-use crate::quota::ClientKey;
-use crate::store::{MemoryStore, Store, apply_at};
+use crate::store::{MemoryStore, Ready, Store, block_on};
 use crate::time::{Length, Timestamp};
 use crate::usage::{Class, Outcome, Usage};
 
@@ -26,37 +19,7 @@ use crate::usage::{Class, Outcome, Usage};
 /// are free and its money is charged at the estimate, which the keeper's next verb carries out, because a call that was
 /// cancelled has usually cost something. Where nothing was sent, say `release`.
 #[must_use]
-pub struct Permit<S: Store = MemoryStore> {
-    keeper: Keeper<S>,
-    model: Option<Box<str>>,
-    inner: Mutex<Inner>,
-}
-
-struct Inner {
-    hold: Hold,
-    chosen: Option<Chosen>,
-    from: Option<From>,
-    /// When the attempt with the key that is chosen began.
-    attempt: Timestamp,
-    tried: Vec<KeyId>,
-    end: Option<End>,
-}
-
-/// What is asked again when another key is looked for.
-pub(super) struct From {
-    /// The pool that was asked first.
-    pub(super) pool: Pool,
-    pub(super) call: Call,
-    pub(super) client: Option<Arc<ClientKey>>,
-    pub(super) estimate: Usage,
-}
-
-/// How it ended.
-#[derive(Clone, Debug, PartialEq)]
-enum End {
-    Settled(Usage),
-    Released,
-}
+pub struct Permit<S: Store = MemoryStore>(Held<Ready<S>>);
 
 /// What became of a call whose key failed.
 #[derive(Debug)]
@@ -76,41 +39,34 @@ pub struct SoFar {
 }
 
 impl<S: Store> Permit<S> {
-    pub(super) fn new(keeper: Keeper<S>, hold: Hold, from: Option<(Chosen, From)>, model: Option<&str>) -> Self {
-        let attempt = hold.began;
-        let (chosen, from) = from.unzip();
-        let inner = Inner { hold, chosen, from, attempt, tried: Vec::new(), end: None };
-        Self { keeper, model: model.map(Into::into), inner: Mutex::new(inner) }
-    }
-
     /// The operation: by it another process can settle what is held here.
     #[must_use]
     pub fn op(&self) -> OpId {
-        self.inner.lock().hold.op.clone()
+        self.0.op()
     }
 
     /// The upstream key that it goes out with, if it was drawn from a pool.
     #[must_use]
     pub fn key(&self) -> Option<KeyId> {
-        self.inner.lock().chosen.as_ref().map(|chosen| chosen.key().clone())
+        self.0.key()
     }
 
     /// That key's secret, for the one place that sends it.
     #[must_use]
     pub fn secret(&self) -> Option<Secret> {
-        self.inner.lock().chosen.as_ref().map(|chosen| chosen.secret().clone())
+        self.0.secret()
     }
 
     /// Whose key it is.
     #[must_use]
     pub fn provider(&self) -> Option<String> {
-        self.inner.lock().chosen.as_ref().and_then(|chosen| chosen.provider().map(str::to_owned))
+        self.0.provider()
     }
 
     /// What was left of each limit when the call was admitted.
     #[must_use]
     pub fn remaining(&self) -> Vec<Remaining> {
-        self.inner.lock().hold.remaining().collect()
+        self.0.remaining()
     }
 
     /// The headers that tell a caller what was left, for the answer that goes back.
@@ -126,13 +82,13 @@ impl<S: Store> Permit<S> {
     /// ```
     #[must_use]
     pub fn headers(&self, options: &Options) -> Vec<Header> {
-        options.granted(self.inner.lock().hold.left(), self.keeper.now())
+        self.0.headers(options)
     }
 
     /// When what it holds ends by itself, if it holds anything.
     #[must_use]
     pub fn expires(&self) -> Option<Timestamp> {
-        self.inner.lock().hold.expires()
+        self.0.expires()
     }
 
     /// The call is over, and has used this. What a usage does not state is settled as it was held, a request as one. Said
@@ -150,32 +106,7 @@ impl<S: Store> Permit<S> {
     /// # Errors
     /// As [`Permit::settle`].
     pub fn settle_as(&self, usage: &Usage, outcome: &Outcome) -> Result<Settled, Error> {
-        usage.check()?;
-        let mut inner = self.inner.lock();
-        match &inner.end {
-            Some(End::Settled(before)) if before == usage => {
-                return Ok(Settled { already: true, ..Settled::default() });
-            }
-            Some(End::Settled(before)) => {
-                return Err(Error::conflict("usage", &inner.hold.op, format!("{before:?}"), format!("{usage:?}")));
-            }
-            _ => {}
-        }
-        let provider = inner.chosen.as_ref().and_then(Chosen::provider);
-        let cost = inner.hold.cost(usage, provider)?;
-        let priced = Usage { usd: cost, ..usage.clone() };
-        let verdict = self.apply(|now| {
-            let mut plan = inner.hold.settle(&priced, Some(outcome.class), now)?;
-            self.report(&inner, &mut plan, *outcome, now)?;
-            Ok(plan)
-        })?;
-        inner.end = Some(End::Settled(usage.clone()));
-        inner.chosen = None;
-        let settled = inner.hold.settled(&verdict, cost);
-        let Inner { hold, .. } = &*inner;
-        self.keeper.alert(&hold.force, &verdict, hold.places());
-        self.keeper.freed();
-        Ok(settled)
+        block_on(self.0.settle(usage, outcome))
     }
 
     /// Nothing was sent, or nothing is to be paid: all of it is given back.
@@ -191,23 +122,7 @@ impl<S: Store> Permit<S> {
     /// # Errors
     /// As [`Permit::release`].
     pub fn release_as(&self, outcome: &Outcome) -> Result<(), Error> {
-        let mut inner = self.inner.lock();
-        match &inner.end {
-            Some(End::Released) => return Ok(()),
-            Some(End::Settled(_)) => {
-                return Err(Error::conflict("permit", &inner.hold.op, "settled", "release"));
-            }
-            None => {}
-        }
-        let _ = self.apply(|now| {
-            let mut plan = inner.hold.release(now);
-            self.report(&inner, &mut plan, *outcome, now)?;
-            Ok(plan)
-        })?;
-        inner.end = Some(End::Released);
-        inner.chosen = None;
-        self.keeper.freed();
-        Ok(())
+        block_on(self.0.release(outcome))
     }
 
     /// The call is still under way: what it holds lives this long from now. Says until when.
@@ -215,9 +130,7 @@ impl<S: Store> Permit<S> {
     /// # Errors
     /// What the store says.
     pub fn extend(&self, life: Length) -> Result<Option<Timestamp>, Error> {
-        let mut inner = self.inner.lock();
-        let verdict = self.apply(|now| Ok(inner.hold.extend(life, now)))?;
-        Ok(inner.hold.extended(&verdict))
+        block_on(self.0.extend(life))
     }
 
     /// The call has used this much so far, which is held at the least, and charged if nothing more is heard of it. Never
@@ -226,18 +139,7 @@ impl<S: Store> Permit<S> {
     /// # Errors
     /// What the store says.
     pub fn so_far(&self, usage: &Usage) -> Result<SoFar, Error> {
-        usage.check()?;
-        let inner = self.inner.lock();
-        let provider = inner.chosen.as_ref().and_then(Chosen::provider);
-        let priced = Usage { usd: inner.hold.cost(usage, provider)?, ..usage.clone() };
-        let verdict = self.apply(|now| inner.hold.raise(&priced, now))?;
-        let is_over = effects(&verdict).iter().any(|effect| match effect {
-            Effect::Booked { spent: Some(spent), booked, cap: Cap::At(most), .. } => {
-                spent.checked_add(*booked).is_none_or(|sum| sum > *most)
-            }
-            _ => false,
-        });
-        Ok(SoFar { is_over })
+        block_on(self.0.so_far(usage))
     }
 
     /// The key has failed like this: that is reported whatever happens, and the call goes out with another key of its pool
@@ -246,64 +148,24 @@ impl<S: Store> Permit<S> {
     /// # Errors
     /// A call without a pool, or one that is over; what the store says.
     pub fn failover(&self, outcome: &Outcome) -> Result<Moved, Error> {
-        let mut inner = self.inner.lock();
-        let failed = inner.chosen.as_ref().filter(|_| inner.end.is_none()).map(|chosen| chosen.key().clone());
-        if let Some(failed) = failed.as_ref().filter(|failed| !inner.tried.contains(failed)) {
-            inner.tried.push(failed.clone());
-        }
-        let now = self.keeper.now();
-        let reports = |plan: &mut Plan, at: Timestamp| self.report(&inner, plan, *outcome, at);
-        let (Some(from), Some(_)) = (&inner.from, failed) else {
-            return Err(Error::invalid("permit", &inner.hold.op, "a call under way, with a key of a pool"));
-        };
-        match self.keeper.pick_again(from, &inner.hold, &inner.tried, &reports, now)? {
-            Ok((plan, grant, chosen)) => {
-                inner.hold.go_on(plan, &grant);
-                inner.chosen = Some(chosen);
-                inner.attempt = now;
-                Ok(Moved::On)
-            }
-            Err(denial) => Ok(Moved::Denied(denial)),
-        }
-    }
-
-    fn report(&self, inner: &Inner, plan: &mut Plan, outcome: Outcome, now: Timestamp) -> Result<(), Error> {
-        let Some(chosen) = &inner.chosen else { return Ok(()) };
-        let mut answer = Answer::new(chosen.key(), outcome, inner.attempt);
-        if let Some(model) = &self.model {
-            answer = answer.model(model);
-        }
-        chosen.pool().report(plan, &answer, now)
-    }
-
-    fn apply(&self, plan: impl FnMut(Timestamp) -> Result<Plan, Error>) -> Result<Verdict, Error> {
-        apply_at(self.keeper.store(), self.keeper.now(), plan).map(|(verdict, _)| verdict)
+        block_on(self.0.failover(outcome))
     }
 
     /// What the estimate, or an expiry, would cost.
     #[must_use]
     pub fn estimate(&self) -> Option<Usd> {
-        self.inner.lock().hold.estimate()
+        self.0.estimate()
     }
 }
 
-impl<S: Store> Drop for Permit<S> {
-    /// Blocks nobody, and asks no store.
-    fn drop(&mut self) {
-        let inner = self.inner.get_mut();
-        if inner.end.is_none() {
-            self.keeper.dropped(inner.hold.clone());
-        }
+impl<S: Store> From<Held<Ready<S>>> for Permit<S> {
+    fn from(held: Held<Ready<S>>) -> Self {
+        Self(held)
     }
 }
 
 impl<S: Store> fmt::Debug for Permit<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inner = self.inner.lock();
-        f.debug_struct("Permit")
-            .field("op", &inner.hold.op)
-            .field("key", &inner.chosen.as_ref().map(Chosen::key))
-            .field("end", &inner.end)
-            .finish_non_exhaustive()
+        self.0.show("Permit", f)
     }
 }

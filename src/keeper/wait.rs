@@ -1,16 +1,26 @@
 //! Waiting for a limit: first come, first served.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
-use super::{Call, Decision, Keeper};
+use super::denial::Denial;
+use super::force::dimension;
+use super::held::Held;
+use super::shared::Shared;
+use super::verbs::Caller;
+use super::{Call, Decision};
 use crate::account::MeterId;
 use crate::error::Error;
 use crate::id::Subject;
-use crate::store::Store;
+use crate::store::{AsyncStore, Unpark};
 use crate::time::When;
 
 /// The most calls that wait in one line; who comes then is refused as if it did not wait.
@@ -29,75 +39,74 @@ enum Lane {
 
 /// The lines of calls that wait.
 #[derive(Default)]
-pub(super) struct Lines(Mutex<BTreeMap<Lane, VecDeque<Arc<Ticket>>>>);
+pub(super) struct Lines {
+    lines: Mutex<BTreeMap<Lane, VecDeque<Arc<Ticket>>>>,
+    /// How many wait, so that nobody looks for them where there are none.
+    count: AtomicUsize,
+}
 
 /// A place in a line.
 #[derive(Default)]
-struct Ticket {
+struct Ticket(Mutex<Bell>);
+
+#[derive(Default)]
+struct Bell {
     /// Whether something has happened that its holder should look at.
-    called: Mutex<bool>,
-    bell: Condvar,
+    is_rung: bool,
+    holder: Option<Waker>,
 }
 
 impl Ticket {
     fn call(&self) {
-        *self.called.lock() = true;
-        self.bell.notify_one();
+        let mut bell = self.0.lock();
+        bell.is_rung = true;
+        let holder = bell.holder.take();
+        drop(bell);
+        holder.into_iter().for_each(Waker::wake);
     }
 
-    /// Sleeps until it is called, or until this is over.
-    fn sleep(&self, most: Duration) {
-        let mut called = self.called.lock();
-        if !*called {
-            let _ = self.bell.wait_for(&mut called, most);
+    fn poll(&self, context: &Context<'_>) -> Poll<()> {
+        let mut bell = self.0.lock();
+        if std::mem::take(&mut bell.is_rung) {
+            return Poll::Ready(());
         }
-        *called = false;
+        bell.holder = Some(context.waker().clone());
+        Poll::Pending
     }
 }
 
 impl Lines {
-    /// Whether others wait in any of these lines.
+    /// A line in which others wait, of these.
     fn has_any(&self, lanes: &[Lane]) -> Option<Lane> {
-        let lines = self.0.lock();
-        if lines.is_empty() {
-            return None;
-        }
+        let lines = self.lines.lock();
         lanes.iter().find(|lane| lines.contains_key(lane)).cloned()
     }
 
-    fn enter(&self, lane: &Lane, ticket: &Arc<Ticket>) -> bool {
-        let mut lines = self.0.lock();
+    /// How many wait.
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
+    }
+
+    fn enter(&self, lane: Lane) -> Option<Waiting<'_>> {
+        let mut lines = self.lines.lock();
         let line = lines.entry(lane.clone()).or_default();
         if line.len() >= LONGEST {
-            return false;
+            return None;
         }
-        line.push_back(Arc::clone(ticket));
-        true
-    }
-
-    /// Leaves a line, and calls whoever is first now.
-    fn leave(&self, lane: &Lane, ticket: &Arc<Ticket>) {
-        let mut lines = self.0.lock();
-        let Some(line) = lines.get_mut(lane) else { return };
-        line.retain(|other| !Arc::ptr_eq(other, ticket));
-        match line.front() {
-            Some(next) => next.call(),
-            None => drop(lines.remove(lane)),
-        }
-    }
-
-    fn is_first(&self, lane: &Lane, ticket: &Arc<Ticket>) -> bool {
-        let lines = self.0.lock();
-        lines.get(lane).and_then(VecDeque::front).is_some_and(|first| Arc::ptr_eq(first, ticket))
+        let ticket = Arc::<Ticket>::default();
+        line.push_back(Arc::clone(&ticket));
+        self.count.fetch_add(1, Ordering::SeqCst);
+        Some(Waiting { lines: self, lane, ticket })
     }
 
     /// Something was given back: the first of each line looks whether it is enough.
     pub(super) fn freed(&self) {
-        for line in self.0.lock().values() {
-            if let Some(first) = line.front() {
-                first.call();
-            }
+        if self.count() == 0 {
+            return;
         }
+        let first: Vec<_> = self.lines.lock().values().filter_map(VecDeque::front).cloned().collect();
+        // Who is woken may do anything, and is not woken under the lock.
+        first.iter().for_each(|ticket| ticket.call());
     }
 }
 
@@ -108,103 +117,162 @@ struct Waiting<'a> {
     ticket: Arc<Ticket>,
 }
 
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.lines.leave(&self.lane, &self.ticket);
+impl Waiting<'_> {
+    /// How many stand before it.
+    fn before(&self) -> usize {
+        let lines = self.lines.lines.lock();
+        let mut line = lines.get(&self.lane).into_iter().flatten();
+        line.position(|other| Arc::ptr_eq(other, &self.ticket)).unwrap_or(0)
+    }
+
+    /// Sleeps until it is called, or until one of these is over. Says whether it was the second, which is the last.
+    async fn sleep(&self, nap: impl Future<Output = ()>, mut last: Pin<&mut impl Future<Output = ()>>) -> bool {
+        let mut nap = pin!(nap);
+        poll_fn(|context| {
+            if self.ticket.poll(context).is_ready() {
+                return Poll::Ready(false);
+            }
+            match last.as_mut().poll(context) {
+                Poll::Ready(()) => Poll::Ready(true),
+                Poll::Pending => nap.as_mut().poll(context).map(|()| false),
+            }
+        })
+        .await
     }
 }
 
-impl<S: Store> Keeper<S> {
-    /// The same as [`Keeper::acquire`], of a call that would rather wait than be refused, for so long at most. Calls that
-    /// wait for the same limit are served in the order in which they came; whoever does not wait is not held up by them.
-    ///
-    /// It sleeps until the instant at which the call can pass, or until another call ends. What time will never let pass is
-    /// refused at once, and so is a call that finds more than a thousand others in line.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use keyward::{Call, Keeper, Limit, Usage};
-    ///
-    /// let keeper = Keeper::builder().limit(Limit::slots(1).by("key")).build()?;
-    /// let call = Call::new().with("key", "alice");
-    /// let first = keeper.acquire(&call)?.granted().expect("a slot is free");
-    /// let second = std::thread::scope(|scope| {
-    ///     let waiting = scope.spawn(|| keeper.acquire_within(&call, Duration::from_secs(60)));
-    ///     first.settle(&Usage::new())?;
-    ///     waiting.join().expect("no panic")
-    /// })?;
-    /// assert!(second.granted().is_some());
-    /// # Ok::<(), keyward::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// As [`Keeper::acquire`].
-    pub fn acquire_within(&self, call: &Call, most: Duration) -> Result<Decision<S>, Error> {
-        let began = Instant::now();
-        let left = || most.checked_sub(began.elapsed());
-        let lines = &self.0.lines;
-        let mut waiting: Option<Waiting<'_>> = None;
-        if let Some(lane) = lines.has_any(&self.lanes(call)) {
-            let ticket = Arc::default();
-            if lines.enter(&lane, &ticket) {
-                waiting = Some(Waiting { lines, lane, ticket });
+impl Drop for Waiting<'_> {
+    /// Leaves the line, and calls whoever is first now.
+    fn drop(&mut self) {
+        let mut lines = self.lines.lines.lock();
+        let Some(line) = lines.get_mut(&self.lane) else { return };
+        line.retain(|other| !Arc::ptr_eq(other, &self.ticket));
+        let next = line.front().cloned();
+        if next.is_none() {
+            lines.remove(&self.lane);
+        }
+        drop(lines);
+        self.lines.count.fetch_sub(1, Ordering::SeqCst);
+        next.iter().for_each(|ticket| ticket.call());
+    }
+}
+
+impl<T: AsyncStore> Shared<T> {
+    /// Asks until the call may go out or the time is over, in its turn. `sleep` is how it sleeps.
+    pub(super) async fn acquire_within<P: From<Held<T>>, F: Future<Output = ()>>(
+        self: &Arc<Self>,
+        call: &Call,
+        most: Duration,
+        sleep: impl Fn(Duration) -> F,
+    ) -> Result<Decision<P>, Error> {
+        let lines = &self.lines;
+        let (mut end, mut is_over, mut waiting) = (pin!(sleep(most)), false, None);
+        if lines.count() > 0 {
+            if let Some(lane) = lines.has_any(&self.lanes(call)?) {
+                let Some(place) = lines.enter(lane) else { return self.turned_away(call, LONGEST).await };
+                waiting = Some(place);
             }
         }
         loop {
-            if let Some(Waiting { lane, ticket, .. }) = &waiting {
-                while !lines.is_first(lane, ticket) {
-                    let Some(left) = left() else { return self.acquire(call) };
-                    ticket.sleep(left.min(NAP));
+            if let Some(place) = &waiting {
+                loop {
+                    match place.before() {
+                        0 => break,
+                        others if is_over => return self.turned_away(call, others).await,
+                        _ => is_over = place.sleep(sleep(NAP), end.as_mut()).await,
+                    }
                 }
             }
-            let denial = match self.acquire(call)? {
+            let denial = match self.acquire(call).await? {
                 Decision::Granted(permit) => return Ok(Decision::Granted(permit)),
                 Decision::Denied(denial) => denial,
             };
-            let lane = match (denial.blockers.first(), &denial.exhausted) {
-                (Some(blocker), _) => {
-                    self.terms().get(&blocker.limit).map(|it| Lane::Limit(it.meter(), blocker.subject.clone()))
-                }
-                (None, Some(pool)) => Some(Lane::Pool(pool.pool.clone())),
-                (None, None) => None,
-            };
-            let (Some(lane), Some(left)) = (lane.filter(|_| denial.when != When::Never), left()) else {
+            if is_over || denial.when == When::Never {
                 return Ok(Decision::Denied(denial));
-            };
-            if waiting.is_none() {
-                let ticket = Arc::default();
-                if !lines.enter(&lane, &ticket) {
-                    return Ok(Decision::Denied(denial));
-                }
-                waiting = Some(Waiting { lines, lane, ticket });
             }
-            let Some(Waiting { ticket, .. }) = &waiting else { continue };
+            if waiting.is_none() {
+                waiting = self.lane_of(&denial).and_then(|lane| lines.enter(lane));
+            }
+            let Some(place) = &waiting else { return Ok(Decision::Denied(denial)) };
             let nap = match denial.when {
                 When::At(at) => at.since(self.now()).min(NAP),
                 When::WhenFreed { .. } | When::Never => LOOK,
             };
-            ticket.sleep(left.min(nap));
+            is_over = place.sleep(sleep(nap), end.as_mut()).await;
         }
     }
 
-    /// How many calls wait now.
-    #[must_use]
-    pub fn in_line(&self) -> usize {
-        self.0.lines.0.lock().values().map(VecDeque::len).sum()
+    /// Others were before it to the last.
+    async fn turned_away<P>(&self, call: &Call, others: usize) -> Result<Decision<P>, Error> {
+        let denial = self.peek(call).await?.unwrap_or_else(|| Denial::behind(others, self.now()));
+        Ok(Decision::Denied(Box::new(denial)))
+    }
+
+    /// The line to stand in after a denial.
+    fn lane_of(&self, denial: &Denial) -> Option<Lane> {
+        match (denial.blockers.first(), &denial.exhausted) {
+            (Some(blocker), _) => {
+                let meter = self.force().terms().get(&blocker.limit)?.meter();
+                Some(Lane::Limit(meter, blocker.subject.clone()))
+            }
+            (None, Some(pool)) => Some(Lane::Pool(pool.pool.clone())),
+            (None, None) => None,
+        }
     }
 
     /// Every line that the call may have to stand in.
-    fn lanes(&self, call: &Call) -> Vec<Lane> {
+    fn lanes(&self, call: &Call) -> Result<Vec<Lane>, Error> {
+        // Whom a gate turns away stands in no line.
+        let Ok(caller) = self.gate(call, self.now())? else { return Ok(Vec::new()) };
         let force = self.force();
-        let dimension = |name: &str| call.dimension(name);
         let mut lanes = Vec::new();
         for term in force.terms() {
             // What the call lacks is said where it is asked for.
-            if let Ok(Some(subject)) = term.limit().subject(dimension) {
+            if let Ok(Some(subject)) = term.limit().subject(|name| dimension(call, caller.client.as_deref(), name)) {
                 lanes.push(Lane::Limit(term.meter(), subject));
             }
         }
-        lanes.extend(call.asked_pool().map(|pool| Lane::Pool(pool.to_owned())));
-        lanes
+        lanes.extend(Caller::pool(&caller, call).map(|pool| Lane::Pool(pool.to_owned())));
+        Ok(lanes)
+    }
+}
+
+/// A thread that sleeps where others wait in another way.
+#[derive(Default)]
+pub(super) struct Sleeper {
+    /// When the first of its naps is over.
+    first: Cell<Option<Instant>>,
+}
+
+impl Sleeper {
+    /// A nap, which ends while [`Sleeper::run`] is under way.
+    pub(super) fn nap(&self, length: Duration) -> impl Future<Output = ()> {
+        // One that is longer than the clock can say never ends.
+        let end = Instant::now().checked_add(length);
+        poll_fn(move |_| match end {
+            Some(end) if Instant::now() >= end => Poll::Ready(()),
+            _ => {
+                let first = self.first.get().into_iter().chain(end).min();
+                self.first.set(first);
+                Poll::Pending
+            }
+        })
+    }
+
+    /// Runs a future to its end on this thread.
+    pub(super) fn run<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut context = Context::from_waker(&waker);
+        loop {
+            self.first.set(None);
+            if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+                return output;
+            }
+            match self.first.get() {
+                Some(first) => std::thread::park_timeout(first.saturating_duration_since(Instant::now())),
+                None => std::thread::park(),
+            }
+        }
     }
 }

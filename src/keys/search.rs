@@ -200,6 +200,13 @@ impl Pool {
     }
 }
 
+impl Pool {
+    /// Keys that were proposed are not used after all.
+    pub(super) fn unused(&self, proposal: Proposal, now: Timestamp) {
+        self.0.inner.lock().roster.unused(proposal.choice, now);
+    }
+}
+
 impl Search<'_> {
     /// What to do next. If keys are proposed, the plan has one more pick, and names their accounts; it needs an operation
     /// for which it holds. A plan that holds no longer for a store's clock is made anew, after [`Search::learn`] has seen the
@@ -268,8 +275,8 @@ impl Search<'_> {
         }
     }
 
-    /// The pool that it is at.
-    pub(crate) const fn pool(&self) -> &Pool {
+    /// The pool whose keys were proposed last.
+    pub(super) const fn asked(&self) -> &Pool {
         &self.pool
     }
 

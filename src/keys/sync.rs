@@ -1,13 +1,12 @@
 //! A pool over a store that answers at once.
 
 use super::records::health_in;
-use super::{Answer, Chosen, Command, Exhausted, Facts, Learned, Pool, Way};
+use super::{Answer, Chosen, Command, Exhausted, Facts, Found, Missed, Pool};
 use crate::error::Error;
 use crate::id::{KeyId, OpId, Secret};
-use crate::plan::{Adopt, Denial, Effect, Grant, Plan, Report, Verdict};
+use crate::plan::{Denial, Effect, Grant, Plan, Report, Verdict};
 use crate::pool::{Health, Standing};
-use crate::store::{Store, apply_at};
-use crate::terms::Terms;
+use crate::store::{Moment, Ready, Store, apply_at, block_on};
 use crate::time::Timestamp;
 use crate::usage::Usage;
 
@@ -24,20 +23,13 @@ pub enum Acquired {
     Exhausted(Exhausted),
 }
 
-/// How often a store may say that its clock is elsewhere.
-const TRIES: usize = 4;
-
 impl Pool {
     /// Tells the store of the limits that its keys have. Said by itself by whatever here is given a store.
     ///
     /// # Errors
     /// What the store says.
     pub fn adopt(&self, store: &(impl Store + ?Sized), now: Timestamp) -> Result<(), Error> {
-        let limits = self.unadopted();
-        if !limits.is_empty() {
-            self.adopted(&Terms::adopt_compiled(store, limits, Adopt::Start, now)?);
-        }
-        Ok(())
+        block_on(self.adopt_in(&Ready(store), now))
     }
 
     /// A key for a call, which is held under this operation: see [`Pool::observe`] for its end.
@@ -65,44 +57,18 @@ impl Pool {
         now: Timestamp,
         mut plan: impl FnMut(Timestamp) -> Result<Plan, Error>,
     ) -> Result<(Acquired, Option<Grant>), Error> {
-        let mut asked = Some(self);
-        while let Some(pool) = asked {
-            pool.adopt(store, now)?;
-            asked = pool.fallback();
-        }
-        let (mut search, mut at, mut stale) = (self.search(*facts), now, 0);
-        loop {
-            let mut plan = plan(at)?;
-            let proposal = match search.pick(&mut plan, at)? {
-                Way::Proposed(proposal) => proposal,
-                Way::Look(look) => {
-                    let states: Vec<_> = look.subjects().map(|of| store.account(of)).collect::<Result<_, _>>()?;
-                    search.know(look, states, at)?;
-                    continue;
-                }
-                Way::Exhausted(exhausted) => return Ok((Acquired::Exhausted(exhausted), None)),
-            };
-            let verdict = match store.apply(&plan, at) {
-                Ok(verdict) => verdict,
-                Err(error) => {
-                    let _ = search.learn(proposal, &plan, &Verdict::More, at);
-                    return Err(error.into());
-                }
-            };
-            let learned = search.learn(proposal, &plan, &verdict, at);
-            match (learned, verdict) {
-                (Learned::Chosen(chosen), Verdict::Granted(grant)) => {
-                    return Ok((Acquired::Granted(chosen), Some(grant)));
-                }
-                (Learned::Again, _) => {}
-                (_, Verdict::Denied(denial)) => return Ok((Acquired::Denied(denial), None)),
-                (_, Verdict::Stale { now }) if stale < TRIES => (at, stale) = (now, stale + 1),
-                (_, verdict) => {
-                    let other = || Error::invalid("clock", at, "one that agrees with the store's");
-                    return Err(verdict.error(plan.op.as_ref()).unwrap_or_else(other));
-                }
-            }
-        }
+        let (mut slot, mut moment) = (Plan::new(now), Moment::new(now));
+        let make = |slot: &mut Plan, now| {
+            *slot = plan(now)?;
+            Ok(())
+        };
+        let store = Ready(store);
+        let found = self.seek(&store, *facts, &mut slot, &mut moment, make, |_, _| Ok(()));
+        Ok(match block_on(found)? {
+            Found::Chosen(chosen, grant) => (Acquired::Granted(chosen), Some(grant)),
+            Found::Missed(Missed::Denied(denial)) => (Acquired::Denied(denial), None),
+            Found::Missed(Missed::Exhausted(exhausted)) => (Acquired::Exhausted(exhausted), None),
+        })
     }
 
     /// Tells the store what came back, and ends what the call held, if the answer names its operation: what it used is

@@ -1,6 +1,6 @@
 //! The same contract for stores that wait without blocking a thread.
 
-use std::future::{Future, ready};
+use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -110,55 +110,48 @@ impl<S: AsyncStore> DynAsyncStore for S {
     }
 }
 
-/// A [`Store`] that never waits long, such as one in memory, as an [`AsyncStore`]: each call is done when its future is
-/// made.
+/// A [`Store`] that never waits long, such as one in memory, as an [`AsyncStore`]: each future is done when it is first
+/// asked.
 #[derive(Clone, Debug, Default)]
 pub struct Ready<S>(pub S);
 
 impl<S: Store> AsyncStore for Ready<S> {
-    fn apply(&self, plan: &Plan, now: Timestamp) -> impl Future<Output = Answer<Verdict>> + Send {
-        ready(self.0.apply(plan, now))
+    #[inline]
+    async fn apply(&self, plan: &Plan, now: Timestamp) -> Answer<Verdict> {
+        self.0.apply(plan, now)
     }
 
-    fn sweep(&self, now: Timestamp, most: usize) -> impl Future<Output = Answer<usize>> + Send {
-        ready(self.0.sweep(now, most))
+    #[inline]
+    async fn sweep(&self, now: Timestamp, most: usize) -> Answer<usize> {
+        self.0.sweep(now, most)
     }
 
-    fn account(&self, of: &Subject) -> impl Future<Output = Answer<Option<Account>>> + Send {
-        ready(self.0.account(of))
+    async fn account(&self, of: &Subject) -> Answer<Option<Account>> {
+        self.0.account(of)
     }
 
-    fn accounts(
-        &self,
-        after: Option<&Subject>,
-        most: usize,
-    ) -> impl Future<Output = Answer<Vec<(Subject, Account)>>> + Send {
-        ready(self.0.accounts(after, most))
+    async fn accounts(&self, after: Option<&Subject>, most: usize) -> Answer<Vec<(Subject, Account)>> {
+        self.0.accounts(after, most)
     }
 
-    fn parts(
-        &self,
-        of: &PartsOf,
-        after: Option<&PartKey>,
-        most: usize,
-    ) -> impl Future<Output = Answer<Vec<Part>>> + Send {
-        ready(self.0.parts(of, after, most))
+    async fn parts(&self, of: &PartsOf, after: Option<&PartKey>, most: usize) -> Answer<Vec<Part>> {
+        self.0.parts(of, after, most)
     }
 
-    fn rows(&self, filter: &Filter, after: u64, most: usize) -> impl Future<Output = Answer<Vec<(u64, Row)>>> + Send {
-        ready(self.0.rows(filter, after, most))
+    async fn rows(&self, filter: &Filter, after: u64, most: usize) -> Answer<Vec<(u64, Row)>> {
+        self.0.rows(filter, after, most)
     }
 
-    fn totals(&self) -> impl Future<Output = Answer<Vec<Total>>> + Send {
-        ready(self.0.totals())
+    async fn totals(&self) -> Answer<Vec<Total>> {
+        self.0.totals()
     }
 
-    fn compact(&self, before: Timestamp) -> impl Future<Output = Answer<usize>> + Send {
-        ready(self.0.compact(before))
+    async fn compact(&self, before: Timestamp) -> Answer<usize> {
+        self.0.compact(before)
     }
 
-    fn limits(&self) -> impl Future<Output = Answer<Vec<LimitRecord>>> + Send {
-        ready(self.0.limits())
+    async fn limits(&self) -> Answer<Vec<LimitRecord>> {
+        self.0.limits()
     }
 }
 
@@ -205,7 +198,8 @@ impl<S: AsyncStore> Store for Blocking<S> {
     }
 }
 
-struct Unpark(Thread);
+/// Wakes a thread that is parked.
+pub(crate) struct Unpark(pub(crate) Thread);
 
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
@@ -220,6 +214,10 @@ impl Wake for Unpark {
 /// ```
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
+    // Most are done at once, and need nobody to wake them.
+    if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        return output;
+    }
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut context = Context::from_waker(&waker);
     loop {

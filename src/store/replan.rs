@@ -1,12 +1,80 @@
 //! Plans for stores with a clock of their own.
 
-use super::Store;
+use super::{AsyncStore, Ready, Store, block_on};
 use crate::error::Error;
 use crate::plan::{Plan, Verdict};
 use crate::time::Timestamp;
 
 /// How often a store may say that its clock is elsewhere. A clock that jumps each time is one to be told of.
 const TRIES: usize = 4;
+
+/// The instant that plans are made for: the caller's, until a store says another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    began: Timestamp,
+    at: Timestamp,
+    moves: usize,
+}
+
+impl Moment {
+    pub(crate) const fn new(now: Timestamp) -> Self {
+        Self { began: now, at: now, moves: 0 }
+    }
+
+    pub(crate) const fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// What a verdict says of it. `true` if the plan did not hold at the store's instant and is to be made again for that
+    /// one; `false` if it was granted or denied.
+    pub(crate) fn takes(&mut self, verdict: &Verdict, plan: &Plan) -> Result<bool, Error> {
+        match verdict {
+            Verdict::Granted(_) | Verdict::Denied(_) => return Ok(false),
+            Verdict::Stale { now } if self.moves + 1 < TRIES => {
+                (self.at, self.moves) = (*now, self.moves + 1);
+                return Ok(true);
+            }
+            Verdict::Stale { now } => self.at = *now,
+            _ => {}
+        }
+        Err(verdict.error(plan.op.as_ref().or(plan.hold.as_ref())).unwrap_or_else(|| {
+            let expected = format!("one that agrees with the store's within {TRIES} tries; it began at {}", self.began);
+            Error::invalid("clock", self.at, expected)
+        }))
+    }
+}
+
+/// Makes a plan in its place and applies it, and again for the store's own instant where that is another. The verdict is
+/// granted or denied.
+pub(crate) async fn ask<S: AsyncStore + ?Sized>(
+    store: &S,
+    plan: &mut Plan,
+    moment: &mut Moment,
+    mut fill: impl FnMut(&mut Plan, Timestamp) -> Result<(), Error>,
+) -> Result<Verdict, Error> {
+    loop {
+        fill(plan, moment.at())?;
+        let verdict = store.apply(plan, moment.at()).await?;
+        if !moment.takes(&verdict, plan)? {
+            return Ok(verdict);
+        }
+        *plan = Plan::new(moment.at());
+    }
+}
+
+/// The same of a plan that is made whole.
+pub(crate) async fn ask_of<S: AsyncStore + ?Sized>(
+    store: &S,
+    now: Timestamp,
+    mut plan: impl FnMut(Timestamp) -> Result<Plan, Error>,
+) -> Result<(Verdict, Timestamp), Error> {
+    let (mut slot, mut moment) = (Plan::new(now), Moment::new(now));
+    let verdict = ask(store, &mut slot, &mut moment, |slot, at| {
+        *slot = plan(at)?;
+        Ok(())
+    });
+    verdict.await.map(|verdict| (verdict, moment.at()))
+}
 
 /// Makes a plan for an instant and applies it. Where the store's own clock says another instant at which the plan does not
 /// hold, it is made again for that one. The verdict is granted or denied, and comes with the instant it was planned for.
@@ -26,19 +94,7 @@ const TRIES: usize = 4;
 pub fn apply_at(
     store: &(impl Store + ?Sized),
     now: Timestamp,
-    mut plan: impl FnMut(Timestamp) -> Result<Plan, Error>,
+    plan: impl FnMut(Timestamp) -> Result<Plan, Error>,
 ) -> Result<(Verdict, Timestamp), Error> {
-    let mut at = now;
-    for _ in 0..TRIES {
-        let plan = plan(at)?;
-        match store.apply(&plan, at)? {
-            Verdict::Stale { now } => at = now,
-            verdict => return verdict.error(plan.op.as_ref()).map_or(Ok((verdict, at)), Err),
-        }
-    }
-    Err(Error::invalid(
-        "clock",
-        at,
-        format!("one that agrees with the store's within {TRIES} tries; it began at {now}"),
-    ))
+    block_on(ask_of(&Ready(store), now, plan))
 }

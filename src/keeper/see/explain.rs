@@ -1,21 +1,23 @@
 //! What would become of a call, and why: an `acquire` that is rehearsed, and changes nothing.
 
+use super::rehearse::Rehearsed;
 use crate::account::{Account, Act};
 use crate::amount::{Amount, Cap, Measure, Usd};
-use crate::budgets::{decide_on, standing};
+use crate::budgets::standing;
 use crate::error::{Error, StoreError};
 use crate::id::{KeyId, KeySuffix, LimitId, Subject};
+use crate::keeper::Call;
 use crate::keeper::denial::Denial;
-use crate::keeper::force::{Asked, Force};
-use crate::keeper::pick::facts;
-use crate::keeper::{Call, Keeper, estimate};
-use crate::keys::{Facts, Learned, Pool, Way, health_in};
+use crate::keeper::force::{self, Asked, Force};
+use crate::keeper::shared::Shared;
+use crate::keeper::verbs::facts;
+use crate::keys::{Found, Pool, health_in};
 use crate::limit::{Compiled, Own};
-use crate::plan::{Alternative, Firm, Plan, Take, Verdict};
+use crate::plan::{Firm, Plan, Take, Verdict};
 use crate::pool::Why;
 use crate::price::Entry;
 use crate::quota::Cause;
-use crate::store::{AsyncStore, Ready, Store, block_on};
+use crate::store::{AsyncStore, Moment, ask};
 use crate::system::OpIds;
 use crate::time::{Timestamp, When};
 
@@ -26,7 +28,7 @@ const MANY: usize = 1_000;
 
 /// What would become of a call, and why. Printed, it tells a person; as data it goes through serde.
 ///
-/// It is worked out on copies of what [`Keeper::acquire`] goes by, in one moment: what else
+/// It is worked out on copies of what [`Keeper::acquire`](super::super::Keeper::acquire) goes by, in one moment: what else
 /// happens meanwhile may change the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -149,31 +151,8 @@ impl Explanation {
     }
 }
 
-impl<S: Store> Keeper<S> {
-    /// What would become of a call, and why. Nothing is held, spent or counted, and no key is given out; what time alone has
-    /// ended, such as a hold that is over, may be ended on the way. A call with an operation id is explained as if it had
-    /// none.
-    ///
-    /// It costs more than an [`acquire`](Keeper::acquire), and is meant for people.
-    ///
-    /// ```
-    /// use keyward::{Call, Keeper, Limit, Usd};
-    ///
-    /// let keeper = Keeper::builder()
-    ///     .limit(Limit::requests(60).per_day().by("key"))
-    ///     .limit(Limit::usd(Usd::dollars(1)).per_day().by("team"))
-    ///     .build()?;
-    /// let call = Call::new().with("key", "alice").with("team", "red").usd(Usd::dollars(2));
-    /// let explained = keeper.explain(&call)?;
-    /// let passes: Vec<bool> = explained.limits.iter().map(|limit| limit.passes).collect();
-    /// assert_eq!((explained.passes(), passes), (false, vec![true, false]));
-    /// println!("{explained}");
-    /// # Ok::<(), keyward::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// As [`Keeper::acquire`].
-    pub fn explain(&self, call: &Call) -> Result<Explanation, Error> {
+impl<T: AsyncStore> Shared<T> {
+    pub(super) async fn explain(&self, call: &Call) -> Result<Explanation, Error> {
         let (now, force) = (self.now(), self.force());
         let mut told = Explanation {
             at: now,
@@ -183,46 +162,40 @@ impl<S: Store> Keeper<S> {
             keys: Vec::new(),
             denial: None,
         };
-        let (client, elsewhere) = match self.gate(call, now)? {
-            Ok(met) => met,
+        let caller = match self.gate(call, now)? {
+            Ok(caller) => caller,
             Err(cause) => {
                 (told.gate, told.denial) = (GateCheck::Shut(cause), Some(Denial::gate(cause)));
                 return Ok(told);
             }
         };
-        if let Some(client) = &client {
+        if let Some(client) = &caller.client {
             let client = client.id.clone();
-            told.gate = match &elsewhere {
+            told.gate = match caller.elsewhere() {
                 None => GateCheck::Open { client },
-                Some(pool) => GateCheck::Elsewhere { client, pool: pool.clone() },
+                Some(pool) => GateCheck::Elsewhere { client, pool: pool.to_owned() },
             };
         }
         let op = OpIds::new().next(now);
-        let estimate = estimate(&force, call, now)?;
+        let estimate = force::estimate(&force, call, now)?;
         told.price = PriceUsed { usd: estimate.usd, entry: force.priced_by(call, now) };
         let asked = Asked {
             call,
-            client: client.as_deref(),
+            client: caller.client.as_deref(),
             op: &op,
             act: Act::Hold,
             said: call.estimated(),
             estimate: &estimate,
         };
-        let pool = elsewhere.as_deref().or_else(|| call.asked_pool()).map(|name| force.pool(name)).transpose()?;
-        let mut next = pool;
-        while let Some(pool) = next {
-            pool.adopt(self.store(), now)?;
-            next = pool.fallback();
-        }
-        let store = Ready(self.store());
-        let done = block_on(Rehearsal { store: &store, force: &force, asked: &asked, now }.run(&mut told, pool));
-        match done {
-            Err(error) if error.store().is_some_and(StoreError::is_unavailable) => told.denial = Some(Denial::down()),
-            done => done?,
-        }
         if self.is_refused_by_clock(&force, &asked)? {
             told.denial = Some(Denial::clock());
-            told.keys.iter_mut().for_each(|key| key.taken = false);
+            return Ok(told);
+        }
+        let pool = caller.pool(call).map(|name| force.pool(name)).transpose()?;
+        let rehearsal = Rehearsal { store: &self.store, force: &force, asked: &asked, now };
+        match rehearsal.run(&mut told, pool).await {
+            Err(error) if error.store().is_some_and(StoreError::is_unavailable) => told.denial = Some(Denial::down()),
+            done => done?,
         }
         Ok(told)
     }
@@ -239,33 +212,47 @@ struct Rehearsal<'a, T> {
 impl<T: AsyncStore> Rehearsal<'_, T> {
     async fn run(&self, told: &mut Explanation, pool: Option<&Pool>) -> Result<(), Error> {
         while self.store.sweep(self.now, MANY).await? >= MANY {}
-        let plan = self.plan()?;
+        let mut plan = Plan::new(self.now);
+        self.plan(&mut plan, self.now)?;
         for take in &plan.takes {
             told.limits.extend(self.check(&plan, take).await?);
         }
+        let (store, mut moment) = (Rehearsed::on(self.store), Moment::new(self.now));
         let Some(pool) = pool else {
-            told.denial = match self.decide(&plan).await? {
-                Verdict::Denied(denial) => Some(Denial::limits(self.force.terms(), &plan, &denial)),
-                verdict => verdict.error(None).map_or(Ok(None), Err)?,
-            };
+            plan = Plan::new(self.now);
+            let verdict = ask(&store, &mut plan, &mut moment, |plan, now| self.plan(plan, now)).await?;
+            if let Verdict::Denied(denial) = verdict {
+                told.denial = Some(Denial::limits(self.force.terms(), &plan, &denial));
+            }
             return Ok(());
         };
+        pool.adopt_all(self.store, self.now).await?;
         // The search goes through copies: whatever it learns and counts is forgotten with them.
         let copy = pool.rehearsed();
         let pairs: Vec<(&str, &str)> = self.asked.call.pairs().collect();
         let facts = facts(self.asked, &pairs, &[]);
-        let taken = match self.search(told, &copy, facts).await? {
-            Ok(key) => Some(key),
-            Err(denial) => {
-                told.denial = Some(denial);
+        let found = copy.seek(
+            &store,
+            facts,
+            &mut plan,
+            &mut moment,
+            |plan, now| self.plan(plan, now),
+            |plan, now| self.force.route(self.asked, plan, now),
+        );
+        let taken = match found.await? {
+            Found::Chosen(chosen, _) => Some(chosen.key().clone()),
+            Found::Missed(missed) => {
+                told.denial = Some(Denial::missed(self.force.terms(), &plan, missed));
                 None
             }
         };
+        for (plan, verdict) in store.asked() {
+            self.check_keys(told, &copy, &plan, &verdict).await?;
+        }
         for key in &mut told.keys {
             key.taken = Some(&key.key) == taken.as_ref();
         }
-        let mut next = Some(&copy);
-        while let Some(pool) = next {
+        for pool in chain(&copy) {
             for one in pool.explain(&facts, self.now) {
                 let is_new = !told.keys.iter().any(|known| known.key == one.key && known.pool == pool.name());
                 if is_new && told.keys.len() < OTHERS {
@@ -274,85 +261,49 @@ impl<T: AsyncStore> Rehearsal<'_, T> {
                     told.keys.extend(key_check(pool, &one.key, None, Some(why))?);
                 }
             }
-            next = pool.fallback();
         }
         Ok(())
     }
 
     /// What the call asks of limits that do not go by its route.
-    fn plan(&self) -> Result<Plan, Error> {
-        Ok(Plan { op: None, ..self.force.plan(self.asked, self.now)? })
+    fn plan(&self, plan: &mut Plan, now: Timestamp) -> Result<(), Error> {
+        self.force.plan(self.asked, plan, now)?;
+        plan.op = None;
+        Ok(())
     }
 
-    /// What an acquire does with a pool, on a copy of it; says which key it would take.
-    async fn search(
+    /// The keys that the call came to in one plan.
+    async fn check_keys(
         &self,
         told: &mut Explanation,
-        copy: &Pool,
-        facts: Facts<'_>,
-    ) -> Result<Result<KeyId, Denial>, Error> {
-        let (now, mut search) = (self.now, copy.search(facts));
-        loop {
-            let mut plan = self.plan()?;
-            let proposal = match search.pick(&mut plan, now)? {
-                Way::Proposed(proposal) => proposal,
-                Way::Look(look) => {
-                    let mut states = Vec::new();
-                    for of in look.subjects() {
-                        states.push(self.store.account(of).await?);
-                    }
-                    search.know(look, states, now)?;
-                    continue;
-                }
-                Way::Exhausted(exhausted) => return Ok(Err(Denial::pool(exhausted))),
-            };
-            self.force.route(self.asked, &mut plan, now)?;
-            let verdict = self.decide(&plan).await?;
-            let picked = match &verdict {
-                Verdict::Granted(grant) => grant.picked.last().map(|at| usize::from(*at)),
-                _ => None,
-            };
-            let ways = plan.picks.last().map_or(&[][..], |pick| &pick.alternatives);
-            for way in ways.iter().take(picked.map_or(usize::MAX, |at| at + 1)) {
-                self.check_key(told, &plan, way, search.pool()).await?;
-            }
-            match (search.learn(proposal, &plan, &verdict, now), verdict) {
-                (Learned::Chosen(chosen), _) => return Ok(Ok(chosen.key().clone())),
-                (Learned::Again, _) => {}
-                (_, Verdict::Denied(denial)) => return Ok(Err(Denial::limits(self.force.terms(), &plan, &denial))),
-                (_, verdict) => {
-                    let other = || Error::invalid("clock", now, "one that agrees with the store's");
-                    return Err(verdict.error(None).unwrap_or_else(other));
-                }
-            }
-        }
-    }
-
-    /// A key that the call would come to.
-    async fn check_key(
-        &self,
-        told: &mut Explanation,
+        first: &Pool,
         plan: &Plan,
-        way: &Alternative,
-        pool: &Pool,
+        verdict: &Verdict,
     ) -> Result<(), Error> {
-        let Some(key) = &way.key else { return Ok(()) };
-        let mut why = None;
-        for (place, ready) in way.ready.iter().enumerate() {
-            let account = self.account_at(plan, ready.account).await?;
-            let health = health_in(account.as_ref());
-            if why.is_none() && health.ready(self.now).is_err() {
-                let standing = health.standing(self.now);
-                why = Some(if place == 0 { Why::Standing(standing) } else { Why::WithModel(standing) });
+        let last = match verdict {
+            Verdict::Granted(grant) => grant.picked.last().map_or(usize::MAX, |at| usize::from(*at)),
+            _ => usize::MAX,
+        };
+        let ways = plan.picks.last().map_or(&[][..], |pick| &pick.alternatives);
+        for way in ways.iter().take(last.saturating_add(1)) {
+            let Some(key) = &way.key else { continue };
+            // One that is asked again later keeps its first place.
+            if told.keys.iter().any(|known| known.key == *key) {
+                continue;
             }
-        }
-        let place = told.keys.iter().filter_map(|key| key.place).max().unwrap_or(0) + 1;
-        let Some(mut check) = key_check(pool, key, Some(place), why)? else { return Ok(()) };
-        for take in &way.takes {
-            check.limits.extend(self.check(plan, take).await?);
-        }
-        // One that is asked again later keeps its first place.
-        if !told.keys.iter().any(|known| known.key == check.key && known.pool == check.pool) {
+            let Some(pool) = chain(first).find(|pool| pool.key(key).is_some()) else { continue };
+            let mut why = None;
+            for (place, ready) in way.ready.iter().enumerate() {
+                let health = health_in(self.account_at(plan, ready.account).await?.as_ref());
+                if why.is_none() && health.ready(self.now).is_err() {
+                    let standing = health.standing(self.now);
+                    why = Some(if place == 0 { Why::Standing(standing) } else { Why::WithModel(standing) });
+                }
+            }
+            let Some(mut check) = key_check(pool, key, Some(told.keys.len() + 1), why)? else { continue };
+            for take in &way.takes {
+                check.limits.extend(self.check(plan, take).await?);
+            }
             told.keys.push(check);
         }
         Ok(())
@@ -372,7 +323,7 @@ impl<T: AsyncStore> Rehearsal<'_, T> {
             return Ok(None);
         };
         let alone = Plan { takes: [*take].into_iter().collect(), picks: Vec::new(), ..plan.clone() };
-        let verdict = self.decide(&alone).await?;
+        let verdict = Rehearsed::on(self.store).apply(&alone, self.now).await?;
         let account = self.account_at(plan, take.account).await?;
         let own = Own { cap: Some(take.rule.cap), ..own };
         let status = standing(&term, subject, account.as_ref(), Some(&own), self.now).status;
@@ -406,19 +357,15 @@ impl<T: AsyncStore> Rehearsal<'_, T> {
         Ok(Some(check))
     }
 
-    /// Decides a plan on the accounts as they are, and saves nothing.
-    async fn decide(&self, plan: &Plan) -> Result<Verdict, Error> {
-        let mut accounts = Vec::with_capacity(plan.accounts.len());
-        for place in &plan.accounts {
-            accounts.push(self.store.account(&place.subject).await?);
-        }
-        Ok(decide_on(plan, accounts, self.now))
-    }
-
     async fn account_at(&self, plan: &Plan, place: u16) -> Result<Option<Account>, Error> {
         let Some(place) = plan.accounts.get(usize::from(place)) else { return Ok(None) };
         Ok(self.store.account(&place.subject).await?)
     }
+}
+
+/// A pool and its fallbacks.
+fn chain(first: &Pool) -> impl Iterator<Item = &Pool> {
+    std::iter::successors(Some(first), |pool| pool.fallback())
 }
 
 fn key_check(pool: &Pool, key: &KeyId, place: Option<usize>, why: Option<Why>) -> Result<Option<KeyCheck>, Error> {

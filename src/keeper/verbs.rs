@@ -1,0 +1,215 @@
+//! What a keeper is asked, once for stores that answer at once and for those that are waited for.
+
+use std::sync::Arc;
+
+use super::Decision;
+use super::call::Call;
+use super::denial::Denial;
+use super::force::{self, Asked, Force};
+use super::held::{From, Held};
+use super::hold::Hold;
+use super::shared::{Shared, force_of};
+use crate::account::Act;
+use crate::budgets;
+use crate::clients;
+use crate::error::{Error, StoreError};
+use crate::id::{LimitId, OpId, Subject};
+use crate::keys::{Facts, Found, Pool};
+use crate::limit::Compiled;
+use crate::plan::{Adopt, Plan, Used, Verdict};
+use crate::pool::Session;
+use crate::price::Book;
+use crate::quota::{Cause, ClientKey, Gate};
+use crate::store::{AsyncStore, Moment, ask, ask_of};
+use crate::system::OpIds;
+use crate::time::Timestamp;
+use crate::usage::Usage;
+
+/// Who makes a call that was let in.
+#[derive(Default)]
+pub(super) struct Caller {
+    pub(super) client: Option<Arc<ClientKey>>,
+    /// The pool to which its key sends it, whichever it asks for.
+    elsewhere: Option<String>,
+}
+
+impl Caller {
+    /// The pool to which its key sends it, if it does.
+    pub(super) fn elsewhere(&self) -> Option<&str> {
+        self.elsewhere.as_deref()
+    }
+
+    /// The pool that the call is to go out with.
+    pub(super) fn pool<'a>(&'a self, call: &'a Call) -> Option<&'a str> {
+        self.elsewhere.as_deref().or_else(|| call.asked_pool())
+    }
+}
+
+/// What a pool is told of a call.
+pub(super) fn facts<'a>(
+    asked: &Asked<'a>,
+    dimensions: &'a [(&'a str, &'a str)],
+    except: &'a [crate::KeyId],
+) -> Facts<'a> {
+    let client = asked.client.map(|client| client.id.as_str()).or_else(|| asked.call.dimension("key"));
+    Facts {
+        model: asked.call.dimension("model"),
+        session: asked.call.asked_session().map(|name| Session { client: client.unwrap_or_default(), name }),
+        estimate: Some(asked.estimate),
+        dimensions,
+        except,
+    }
+}
+
+impl<T: AsyncStore> Shared<T> {
+    pub(super) async fn acquire<P: std::convert::From<Held<T>>>(
+        self: &Arc<Self>,
+        call: &Call,
+    ) -> Result<Decision<P>, Error> {
+        let now = self.tidy().await;
+        let caller = match self.gate(call, now)? {
+            Ok(caller) => caller,
+            Err(cause) => return Ok(Decision::Denied(Box::new(Denial::gate(cause)))),
+        };
+        match self.admit(call, caller, now).await {
+            Err(error) if error.store().is_some_and(StoreError::is_unavailable) => {
+                Ok(Decision::Denied(Box::new(Denial::down())))
+            }
+            decision => decision,
+        }
+    }
+
+    async fn admit<P: std::convert::From<Held<T>>>(
+        self: &Arc<Self>,
+        call: &Call,
+        caller: Caller,
+        now: Timestamp,
+    ) -> Result<Decision<P>, Error> {
+        let force = self.force();
+        let op = call.op().cloned().unwrap_or_else(|| OpIds::new().next(now));
+        let estimate = force::estimate(&force, call, now)?;
+        let asked = Asked {
+            call,
+            client: caller.client.as_deref(),
+            op: &op,
+            act: Act::Hold,
+            said: call.estimated(),
+            estimate: &estimate,
+        };
+        let (mut plan, mut moment) = (Plan::new(now), Moment::new(now));
+        let mut doubt = self.doubt(&op);
+        if let Some(name) = caller.pool(call) {
+            let pool = force.pool(name)?;
+            let pairs: Vec<(&str, &str)> = call.pairs().collect();
+            let found = pool.seek(
+                &self.store,
+                facts(&asked, &pairs, &[]),
+                &mut plan,
+                &mut moment,
+                |plan, now| force.plan(&asked, plan, now),
+                |plan, now| force.route(&asked, plan, now),
+            );
+            let found = found.await;
+            doubt.answered(&found, call.op().is_some());
+            drop(doubt);
+            let (chosen, grant) = match found? {
+                Found::Chosen(chosen, grant) => (chosen, grant),
+                Found::Missed(missed) => {
+                    return Ok(Decision::Denied(Box::new(Denial::missed(force.terms(), &plan, missed))));
+                }
+            };
+            let from = Box::new(From {
+                pool: pool.clone(),
+                call: call.clone(),
+                client: caller.client.clone(),
+                estimate: estimate.into_owned(),
+            });
+            let hold = Hold::new(force, op, &mut plan, &grant, moment.at());
+            let held = Held::new(self, hold, Some((chosen, from)), call.dimension("model"));
+            return Ok(Decision::Granted(held.into()));
+        }
+        let verdict = ask(&self.store, &mut plan, &mut moment, |plan, now| force.plan(&asked, plan, now)).await;
+        doubt.answered(&verdict, call.op().is_some());
+        drop(doubt);
+        Ok(match &verdict {
+            Ok(Verdict::Granted(grant)) => {
+                let hold = Hold::new(force, op, &mut plan, grant, moment.at());
+                Decision::Granted(Held::new(self, hold, None, call.dimension("model")).into())
+            }
+            Ok(Verdict::Denied(denial)) => Decision::Denied(Box::new(Denial::limits(force.terms(), &plan, denial))),
+            _ => return Err(no_verdict(verdict)),
+        })
+    }
+
+    /// Whether the call is let in, and by whose key.
+    pub(super) fn gate(&self, call: &Call, now: Timestamp) -> Result<Result<Caller, Cause>, Error> {
+        let Some(secret) = call.shown_secret() else { return Ok(Ok(Caller::default())) };
+        let Some(clients) = &self.clients else {
+            return Err(Error::invalid("call.secret", "one", "none, since the keeper has no client keys"));
+        };
+        let met = clients::verify(&**clients, secret, &call.caller(), now)?;
+        Ok(match met.gate {
+            Gate::Open => Ok(Caller { client: met.key, elsewhere: None }),
+            Gate::Elsewhere(pool) => Ok(Caller { client: met.key, elsewhere: Some(pool) }),
+            Gate::Shut(cause) => Err(cause),
+        })
+    }
+
+    pub(super) async fn charge(&self, call: &Call, usage: &Usage) -> Result<Option<Box<Denial>>, Error> {
+        usage.check()?;
+        let (now, force) = (self.tidy().await, self.force());
+        let caller = match self.gate(call, now)? {
+            Ok(caller) => caller,
+            Err(cause) => return Ok(Some(Box::new(Denial::gate(cause)))),
+        };
+        let op = call.op().cloned().unwrap_or_else(|| OpIds::new().next(now));
+        let priced = force::priced(&force, call, usage, now)?;
+        let asked =
+            Asked { call, client: caller.client.as_deref(), op: &op, act: Act::Charge, said: usage, estimate: &priced };
+        let (mut plan, mut moment) = (Plan::new(now), Moment::new(now));
+        let make = |plan: &mut Plan, now| {
+            force.plan(&asked, plan, now)?;
+            plan.op = Some(op.clone());
+            plan.hold = None;
+            plan.used = Some(Used { usage: priced.clone().into_owned(), outcome: None });
+            Ok(())
+        };
+        match ask(&self.store, &mut plan, &mut moment, make).await? {
+            Verdict::Denied(denial) => Ok(Some(Box::new(Denial::limits(force.terms(), &plan, &denial)))),
+            _ => {
+                self.alert_all(&force, &plan.accounts).await;
+                Ok(None)
+            }
+        }
+    }
+
+    pub(super) async fn reset(&self, limit: &LimitId, of: &Subject) -> Result<(), Error> {
+        let (now, force) = (self.tidy().await, self.force());
+        let Some(term) = force.terms().get(limit) else {
+            return Err(Error::invalid("limit", limit, "one of the keeper's limits"));
+        };
+        let op: OpId = OpIds::new().next(now);
+        ask_of(&self.store, now, |now| budgets::reset_plan(&op, term, of, now)).await.map(drop)
+    }
+
+    /// Puts others in the place of what is in force.
+    pub(super) async fn apply(
+        &self,
+        limits: Vec<Compiled>,
+        pools: Vec<Pool>,
+        prices: Option<Book>,
+    ) -> Result<(), Error> {
+        let now = self.now();
+        let force: Force = force_of(&self.store, (limits, Vec::new()), (pools, prices), Adopt::Change, now).await?;
+        self.put_in_force(force);
+        Ok(())
+    }
+}
+
+/// What is neither granted nor denied.
+fn no_verdict(verdict: Result<Verdict, Error>) -> Error {
+    match verdict {
+        Err(error) => error,
+        Ok(verdict) => Error::invalid("verdict", format!("{verdict:?}"), "one that is granted or denied"),
+    }
+}
