@@ -39,6 +39,7 @@ mod hold;
 mod permit;
 mod see;
 mod shared;
+mod tell;
 mod verbs;
 mod wait;
 

@@ -68,7 +68,7 @@ use crate::amount::Cap;
 use crate::error::Error;
 use crate::id::{KeyId, LimitId, Subject};
 use crate::limit::Compiled;
-use crate::pool::{Cooling, Explained, Key, Roster, Wanted};
+use crate::pool::{Cooling, Explained, Key, Roster, Standing, Wanted};
 use crate::terms::Term;
 use crate::time::{Length, Timestamp};
 use crate::upstream::{Next, Retries};
@@ -195,6 +195,17 @@ impl Pool {
     /// Whether some key but this one could serve, here or in a fallback, now or later.
     fn has_others(&self, key: &KeyId, now: Timestamp) -> bool {
         self.0.inner.lock().roster.has_others(key, now) || self.fallback().is_some_and(|pool| pool.has_others(key, now))
+    }
+
+    /// What is known here of a key, or of the key with a model where nothing speaks against the key itself.
+    pub(crate) fn standing_here(&self, key: &KeyId, model: Option<&str>, now: Timestamp) -> Option<Standing> {
+        let inner = self.0.inner.lock();
+        let of_key = inner.roster.health(key).map(|health| health.standing(now));
+        let with_model = model.and_then(|model| inner.roster.health_with(key, model));
+        match of_key {
+            Some(Standing::Available) => with_model.map(|health| health.standing(now)).or(of_key),
+            other => other,
+        }
     }
 
     /// A copy of it and of its fallbacks, on which a search can be rehearsed: what that learns and counts stays in the copy.

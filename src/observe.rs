@@ -151,7 +151,8 @@ pub enum Event<'a> {
         /// What it is now: cooling, refused or disabled.
         standing: Standing,
     },
-    /// A budget has reached a threshold. Told by the process that claimed it, and by no other.
+    /// A budget has reached a threshold. Told by the keeper that claimed it, and by no other: one with
+    /// [`Builder::alerts`](crate::keeper::Builder::alerts).
     Alert(&'a Alert),
     /// A call has stood in line.
     #[non_exhaustive]
@@ -217,6 +218,12 @@ pub(crate) struct Told(Option<Arc<dyn Observer>>);
 impl Told {
     pub(crate) fn to(observer: impl Observer + 'static) -> Self {
         Self(Some(Arc::new(observer)))
+    }
+
+    /// Whether anybody is.
+    #[inline]
+    pub(crate) const fn is_any(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Tells of an event, which is only made if somebody listens.

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -18,7 +18,7 @@ use crate::clients::Clients;
 use crate::error::Error;
 use crate::id::{OpId, Subject};
 use crate::limit::Compiled;
-use crate::observe::Told;
+use crate::observe::{Event, Told};
 use crate::plan::{Adopt, Place, Plan, Report, Verdict};
 use crate::store::{AsyncStore, Moment, ask};
 use crate::terms::Terms;
@@ -40,6 +40,8 @@ pub(super) struct Shared<T> {
     sink: Option<Arc<dyn Sink>>,
     pub(super) told: Told,
     pub(super) watch: Watch,
+    /// Whether the store did not answer when it was asked last.
+    pub(super) is_down: AtomicBool,
     /// Calls that were given up, to be ended by the next verb.
     given_up: Mutex<Vec<GivenUp>>,
     waiting: AtomicUsize,
@@ -134,6 +136,7 @@ impl<T: AsyncStore> Shared<T> {
             store,
             watch: Watch::new(&*clock, refuse),
             told,
+            is_down: AtomicBool::new(false),
             clock,
             force: RwLock::new(Arc::new(force)),
             clients,
@@ -158,6 +161,7 @@ impl<T: AsyncStore> Shared<T> {
         if now >= next || next > now.saturating_add(PAUSE) {
             self.look_at_clock(now);
             let swept = self.store.sweep(now, FEW).await;
+            self.tell_swept(*swept.as_ref().unwrap_or(&0));
             let next = if swept.is_ok_and(|swept| swept >= FEW) { now } else { now.saturating_add(PAUSE) };
             self.sweep.store(next.as_micros(), Ordering::Relaxed);
         }
@@ -174,8 +178,13 @@ impl<T: AsyncStore> Shared<T> {
 
     /// Ends every hold whose time is over.
     pub(super) async fn expire(&self, now: Timestamp) -> Result<(), Error> {
-        while self.store.sweep(now, MANY).await? >= MANY {}
-        Ok(())
+        loop {
+            let holds = self.store.sweep(now, MANY).await?;
+            self.tell_swept(holds);
+            if holds < MANY {
+                return Ok(());
+            }
+        }
     }
 
     /// Ends a few calls that were given up; says whether there are more.
@@ -197,7 +206,11 @@ impl<T: AsyncStore> Shared<T> {
             };
             let _ = ask(&self.store, &mut plan, &mut moment, expire).await?;
             self.waiting.fetch_sub(1, Ordering::Relaxed);
-            if let Some(GivenUp::Hold(hold)) = ending.call.take() {
+            let call = ending.call.take();
+            if let Some(GivenUp::Hold(Hold { op, .. }) | GivenUp::Asked(op)) = &call {
+                self.told.tell(|| Event::Expired { op });
+            }
+            if let Some(GivenUp::Hold(hold)) = call {
                 self.alert_all(&hold.force, hold.places()).await;
             }
         }
@@ -225,6 +238,7 @@ impl<T: AsyncStore> Shared<T> {
         let Ok(verdict) = self.store.apply(claims.plan(), self.now()).await else { return };
         for alert in claims.won(&verdict) {
             sink.alert(&alert);
+            self.told.tell(|| Event::Alert(&alert));
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::error::{Error, StoreError};
 use crate::id::{LimitId, OpId, Subject};
 use crate::keys::{Facts, Found, Pool};
 use crate::limit::Compiled;
+use crate::observe::Event;
 use crate::plan::{Adopt, Plan, Used, Verdict};
 use crate::pool::Session;
 use crate::price::Book;
@@ -23,7 +24,7 @@ use crate::quota::{Cause, ClientKey, Gate};
 use crate::store::{AsyncStore, Moment, ask, ask_of};
 use crate::system::OpIds;
 use crate::time::Timestamp;
-use crate::usage::Usage;
+use crate::usage::{Class, Usage};
 
 /// Who makes a call that was let in.
 #[derive(Default)]
@@ -66,12 +67,19 @@ impl<T: AsyncStore> Shared<T> {
         self: &Arc<Self>,
         call: &Call,
     ) -> Result<Decision<P>, Error> {
+        self.tell_decided(self.decide(call).await)
+    }
+
+    /// The same, of which nobody is told yet.
+    pub(super) async fn decide(self: &Arc<Self>, call: &Call) -> Result<Decision<Held<T>>, Error> {
         let now = self.tidy().await;
         let caller = match self.gate(call, now)? {
             Ok(caller) => caller,
             Err(cause) => return Ok(Decision::Denied(Box::new(Denial::gate(cause)))),
         };
-        match self.admit(call, caller, now).await {
+        let decided = self.admit(call, caller, now).await;
+        self.hear(&decided);
+        match decided {
             Err(error) if error.store().is_some_and(StoreError::is_unavailable) => {
                 Ok(Decision::Denied(Box::new(Denial::down())))
             }
@@ -79,12 +87,7 @@ impl<T: AsyncStore> Shared<T> {
         }
     }
 
-    async fn admit<P: std::convert::From<Held<T>>>(
-        self: &Arc<Self>,
-        call: &Call,
-        caller: Caller,
-        now: Timestamp,
-    ) -> Result<Decision<P>, Error> {
+    async fn admit(self: &Arc<Self>, call: &Call, caller: Caller, now: Timestamp) -> Result<Decision<Held<T>>, Error> {
         let force = self.force();
         let op = call.op().cloned().unwrap_or_else(|| OpIds::new().next(now));
         let estimate = force::estimate(&force, call, now)?;
@@ -96,6 +99,9 @@ impl<T: AsyncStore> Shared<T> {
             said: call.estimated(),
             estimate: &estimate,
         };
+        if self.is_refused_by_clock(&force, &asked)? {
+            return Ok(Decision::Denied(Box::new(Denial::clock())));
+        }
         let (mut plan, mut moment) = (Plan::new(now), Moment::new(now));
         let mut doubt = self.doubt(&op);
         if let Some(name) = caller.pool(call) {
@@ -126,7 +132,7 @@ impl<T: AsyncStore> Shared<T> {
             });
             let hold = Hold::new(force, op, &mut plan, &grant, moment.at());
             let held = Held::new(self, hold, Some((chosen, from)), call.dimension("model"));
-            return Ok(Decision::Granted(held.into()));
+            return Ok(Decision::Granted(held));
         }
         let verdict = ask(&self.store, &mut plan, &mut moment, |plan, now| force.plan(&asked, plan, now)).await;
         doubt.answered(&verdict, call.op().is_some());
@@ -134,7 +140,7 @@ impl<T: AsyncStore> Shared<T> {
         Ok(match &verdict {
             Ok(Verdict::Granted(grant)) => {
                 let hold = Hold::new(force, op, &mut plan, grant, moment.at());
-                Decision::Granted(Held::new(self, hold, None, call.dimension("model")).into())
+                Decision::Granted(Held::new(self, hold, None, call.dimension("model")))
             }
             Ok(Verdict::Denied(denial)) => Decision::Denied(Box::new(Denial::limits(force.terms(), &plan, denial))),
             _ => return Err(no_verdict(verdict)),
@@ -156,6 +162,15 @@ impl<T: AsyncStore> Shared<T> {
     }
 
     pub(super) async fn charge(&self, call: &Call, usage: &Usage) -> Result<Option<Box<Denial>>, Error> {
+        let charged = self.book(call, usage).await;
+        self.hear(&charged);
+        if let Ok(Some(denial)) = &charged {
+            self.tell_denied(denial);
+        }
+        charged
+    }
+
+    async fn book(&self, call: &Call, usage: &Usage) -> Result<Option<Box<Denial>>, Error> {
         usage.check()?;
         let (now, force) = (self.tidy().await, self.force());
         let caller = match self.gate(call, now)? {
@@ -166,6 +181,9 @@ impl<T: AsyncStore> Shared<T> {
         let priced = force::priced(&force, call, usage, now)?;
         let asked =
             Asked { call, client: caller.client.as_deref(), op: &op, act: Act::Charge, said: usage, estimate: &priced };
+        if self.is_refused_by_clock(&force, &asked)? {
+            return Ok(Some(Box::new(Denial::clock())));
+        }
         let (mut plan, mut moment) = (Plan::new(now), Moment::new(now));
         let make = |plan: &mut Plan, now| {
             force.plan(&asked, plan, now)?;
@@ -177,6 +195,7 @@ impl<T: AsyncStore> Shared<T> {
         match ask(&self.store, &mut plan, &mut moment, make).await? {
             Verdict::Denied(denial) => Ok(Some(Box::new(Denial::limits(force.terms(), &plan, &denial)))),
             _ => {
+                self.told.tell(|| Event::Settled { op: &op, class: Class::NoVerdict, cost: priced.usd, over: &[] });
                 self.alert_all(&force, &plan.accounts).await;
                 Ok(None)
             }

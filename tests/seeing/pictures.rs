@@ -6,10 +6,9 @@ use keyward::budget::Outlook;
 use keyward::keys::Pool;
 use keyward::picture::{StoreState, View};
 use keyward::pool::Key;
-use keyward::{
-    Call, Class, Keeper, Limit, ManualClock, MemoryStore, Outcome, Secret, Store, Subject, Timestamp, Usage, Usd,
-};
+use keyward::{Call, Class, Keeper, Limit, ManualClock, Outcome, Secret, Timestamp, Usage, Usd};
 
+use super::events::Switched;
 use super::{alice, denied, granted, host, secs, start};
 
 /// A keeper in the middle of its day: spend, a hold, a key that cools, an alert.
@@ -153,68 +152,15 @@ fn an_alert_is_shown_as_reached_and_as_sent() {
 
 #[test]
 fn a_store_that_does_not_answer_is_shown_as_that_and_the_rest_is_shown() {
-    struct Broken(MemoryStore);
-    impl Store for Broken {
-        fn apply(
-            &self,
-            plan: &keyward::plan::Plan,
-            now: Timestamp,
-        ) -> Result<keyward::plan::Verdict, keyward::StoreError> {
-            self.0.apply(plan, now)
-        }
-        fn sweep(&self, _: Timestamp, _: usize) -> Result<usize, keyward::StoreError> {
-            Err(keyward::StoreError::unavailable("no route\nto host"))
-        }
-        fn account(&self, of: &Subject) -> Result<Option<keyward::account::Account>, keyward::StoreError> {
-            self.0.account(of)
-        }
-        fn accounts(
-            &self,
-            after: Option<&Subject>,
-            most: usize,
-        ) -> Result<Vec<(Subject, keyward::account::Account)>, keyward::StoreError> {
-            self.0.accounts(after, most)
-        }
-        fn parts(
-            &self,
-            of: &keyward::store::PartsOf,
-            after: Option<&keyward::store::PartKey>,
-            most: usize,
-        ) -> Result<Vec<keyward::account::Part>, keyward::StoreError> {
-            self.0.parts(of, after, most)
-        }
-        fn rows(
-            &self,
-            filter: &keyward::store::Filter,
-            after: u64,
-            most: usize,
-        ) -> Result<Vec<(u64, keyward::account::Row)>, keyward::StoreError> {
-            self.0.rows(filter, after, most)
-        }
-        fn totals(&self) -> Result<Vec<keyward::store::Total>, keyward::StoreError> {
-            self.0.totals()
-        }
-        fn compact(&self, before: Timestamp) -> Result<usize, keyward::StoreError> {
-            self.0.compact(before)
-        }
-        fn limits(&self) -> Result<Vec<keyward::plan::LimitRecord>, keyward::StoreError> {
-            self.0.limits()
-        }
-    }
-    let keeper =
-        Keeper::builder().store(Broken(MemoryStore::new())).limit(Limit::requests(1).per_day()).build().unwrap();
+    let store = Switched::default();
+    let keeper = Keeper::builder().store(store.clone()).limit(Limit::requests(1).per_day()).build().unwrap();
+    store.down.store(true, std::sync::atomic::Ordering::SeqCst);
     let picture = keeper.status(&View::new());
-    assert_eq!(picture.store, StoreState::Silent("the store is unavailable: no route\nto host".to_owned()));
+    assert_eq!(picture.store, StoreState::Silent("the store is unavailable: switched off".to_owned()));
     assert_eq!((picture.limits.len(), picture.next.is_none()), (1, true));
     let shown = picture.to_string();
-    assert!(
-        shown
-            .lines()
-            .next()
-            .unwrap()
-            .ends_with("the store is silent: the store is unavailable: no route to h…; 0 waiting"),
-        "{shown}"
-    );
+    let first = "the store is silent: the store is unavailable: switched off; 0 waiting";
+    assert!(shown.lines().next().unwrap().ends_with(first), "{shown}");
 }
 
 #[test]

@@ -187,15 +187,15 @@ impl<T: AsyncStore> Shared<T> {
             said: call.estimated(),
             estimate: &estimate,
         };
-        if self.is_refused_by_clock(&force, &asked)? {
-            told.denial = Some(Denial::clock());
-            return Ok(told);
-        }
         let pool = caller.pool(call).map(|name| force.pool(name)).transpose()?;
         let rehearsal = Rehearsal { store: &self.store, force: &force, asked: &asked, now };
         match rehearsal.run(&mut told, pool).await {
             Err(error) if error.store().is_some_and(StoreError::is_unavailable) => told.denial = Some(Denial::down()),
             done => done?,
+        }
+        if self.is_refused_by_clock(&force, &asked)? {
+            told.denial = Some(Denial::clock());
+            told.keys.iter_mut().for_each(|key| key.taken = false);
         }
         Ok(told)
     }

@@ -1,0 +1,140 @@
+//! What an observer is told, once a verb has its answer and holds no lock.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::force::Force;
+use super::held::Held;
+use super::hold::{Booked, Settled};
+use super::shared::Shared;
+use super::{Decision, Denial};
+use crate::error::{Error, StoreError};
+use crate::id::{KeyId, OpId};
+use crate::keys::{Chosen, Pool};
+use crate::observe::{Event, Overage, WaitEnd};
+use crate::pool::Standing;
+use crate::store::AsyncStore;
+use crate::time::Timestamp;
+use crate::usage::Class;
+
+/// The key that an attempt went out with, kept for an observer.
+pub(super) struct Tried {
+    pool: Pool,
+    key: KeyId,
+}
+
+impl<T: AsyncStore> Shared<T> {
+    /// Tells what became of a call, and hands it on.
+    pub(super) fn tell_decided<P: From<Held<T>>>(
+        &self,
+        decided: Result<Decision<Held<T>>, Error>,
+    ) -> Result<Decision<P>, Error> {
+        if self.told.is_any() {
+            match &decided {
+                Ok(Decision::Granted(held)) => {
+                    let (op, drawn) = (held.op(), held.drawn());
+                    let (pool, key) = (drawn.as_ref().map(|it| it.pool.name()), drawn.as_ref().map(|it| &it.key));
+                    self.told.tell(|| Event::Granted { op: &op, pool, key });
+                }
+                Ok(Decision::Denied(denial)) => self.tell_denied(denial),
+                Err(_) => {}
+            }
+        }
+        Ok(match decided? {
+            Decision::Granted(held) => Decision::Granted(held.into()),
+            Decision::Denied(denial) => Decision::Denied(denial),
+        })
+    }
+
+    /// Tells that a call has left its line.
+    pub(super) fn tell_waited<P>(&self, since: Option<Instant>, decided: &Result<Decision<P>, Error>) {
+        let Some(since) = since else { return };
+        let end = match decided {
+            Ok(Decision::Granted(_)) => WaitEnd::Served,
+            Ok(Decision::Denied(_)) => WaitEnd::Denied,
+            Err(_) => WaitEnd::Failed,
+        };
+        self.told.tell(|| Event::Waited { end, waited: since.elapsed() });
+    }
+}
+
+impl<T> Shared<T> {
+    pub(super) fn tell_denied(&self, denial: &Denial) {
+        self.told.tell(|| Event::Denied {
+            cause: denial.cause(),
+            limits: &denial.blockers,
+            pool: denial.exhausted.as_ref().map(|exhausted| exhausted.pool.as_str()),
+            when: denial.when,
+        });
+    }
+
+    pub(super) fn tell_swept(&self, holds: usize) {
+        if holds > 0 {
+            self.told.tell(|| Event::Swept { holds });
+        }
+    }
+
+    /// Tells what a call has used, unless that was booked before.
+    pub(super) fn tell_settled(&self, op: &OpId, class: Class, settled: &Settled, force: &Force) {
+        if !self.told.is_any() || settled.already {
+            return;
+        }
+        let over = settled.booked.iter().filter(|booked| !booked.overage().is_zero());
+        let over: Vec<Overage> = over.map(|booked| overage(booked, force)).collect();
+        self.told.tell(|| Event::Settled { op, class, cost: settled.cost, over: &over });
+    }
+
+    pub(super) fn tell_released(&self, op: &OpId, class: Class) {
+        self.told.tell(|| Event::Released { op, class });
+    }
+
+    /// The key of an attempt that ends, if anybody wants to hear of it.
+    pub(super) fn tried(&self, chosen: Option<&Chosen>) -> Option<Tried> {
+        chosen.filter(|_| self.told.is_any()).map(Tried::of)
+    }
+
+    /// Tells of a key that cannot be used after what was said of it.
+    pub(super) fn tell_key(&self, tried: Option<&Tried>, model: Option<&str>, class: Class, now: Timestamp) {
+        let Some(Tried { pool, key }) = tried.filter(|_| class != Class::Success) else { return };
+        let standing = pool.standing_here(key, model, now);
+        if let Some(standing @ (Standing::Cooling(_) | Standing::Refused | Standing::Disabled)) = standing {
+            self.told.tell(|| Event::KeyOut { pool: pool.name(), key, class, standing });
+        }
+    }
+
+    /// Tells that a call moved on, or could not.
+    pub(super) fn tell_failover(&self, op: &OpId, from: Option<&Tried>, to: Option<&KeyId>, class: Class) {
+        if let Some(Tried { pool, key }) = from {
+            self.told.tell(|| Event::FailedOver { op, pool: pool.name(), from: key, to, class });
+        }
+    }
+
+    /// Tells when the store stops answering, and when it answers again.
+    pub(super) fn hear<V>(&self, answer: &Result<V, Error>) {
+        let error = answer.as_ref().err().and_then(Error::store).filter(|error| StoreError::is_unavailable(error));
+        match error {
+            Some(error) => {
+                if !self.is_down.swap(true, Ordering::Relaxed) {
+                    self.told.tell(|| Event::StoreDown { error });
+                }
+            }
+            None if !self.is_down.load(Ordering::Relaxed) => {}
+            None if answer.is_ok() && self.is_down.swap(false, Ordering::Relaxed) => {
+                self.told.tell(|| Event::StoreBack);
+            }
+            None => {}
+        }
+    }
+}
+
+impl Tried {
+    pub(super) fn of(chosen: &Chosen) -> Self {
+        Self { pool: chosen.pool().clone(), key: chosen.key().clone() }
+    }
+}
+
+fn overage(booked: &Booked, force: &Force) -> Overage {
+    let term = booked.limit.as_ref().and_then(|limit| force.terms().get(limit));
+    let measure = term.map(|term| term.limit().measure().clone());
+    Overage { limit: booked.limit.clone(), measure, by: booked.overage() }
+}
