@@ -60,11 +60,16 @@ fn everything(observer: impl Observer + 'static, callers: usize) {
         let permit = granted(keeper.acquire(&call().pool("main")).unwrap());
         assert!(matches!(permit.failover(&Outcome::new(Class::RateLimited)).unwrap(), Moved::On));
         assert!(keeper.acquire_within(&call(), Duration::from_millis(1)).unwrap().denied().is_some());
-        permit.settle(&Usage::new().usd(Usd::dollars(4))).unwrap();
+        permit.settle(&Usage::new().usd(Usd::dollars(3))).unwrap();
         granted(keeper.acquire(&call().pool("main")).unwrap()).release_as(&Outcome::new(Class::Overloaded)).unwrap();
         assert!(keeper.acquire(&call().pool("main")).unwrap().denied().is_some());
         drop(granted(keeper.acquire(&call()).unwrap()));
-        assert!(keeper.acquire(&call()).unwrap().denied().is_some());
+        assert!(keeper.acquire(&call().usd(Usd::dollars(2))).unwrap().denied().is_some());
+        let little = Usd::micros(1);
+        for _ in 0..2 {
+            granted(keeper.acquire(&call().usd(little)).unwrap()).settle(&Usage::new().usd(little)).unwrap();
+        }
+        assert!(keeper.acquire(&call().usd(little)).unwrap().denied().is_some());
         let secret = Secret::new(format!("kw_canary-0123456789-{caller}"));
         assert!(keeper.acquire(&call().secret(secret)).unwrap().denied().is_some());
         clock.advance(secs(120));
@@ -233,8 +238,8 @@ fn a_thousand_callers_make_no_more_series_than_two_and_none_names_one_of_them() 
     assert_eq!(many.names().iter().map(String::as_str).collect::<Vec<_>>(), expected);
     assert!(many.names().iter().all(|name| !name.contains(CANARY)));
     assert_eq!(many.of("keyward_failovers_total{outcome=rate_limited,pool=main}"), 200);
-    assert_eq!(many.of("keyward_settled_total{outcome=success}"), 200);
-    assert_eq!(many.of("keyward_cost_nanodollars_total{}"), 200 * 4_000_001_000);
+    assert_eq!(many.of("keyward_settled_total{outcome=success}"), 600);
+    assert_eq!(many.of("keyward_cost_nanodollars_total{}"), 200 * 3_000_003_000);
     assert_eq!(f64::from_bits(many.of("keyward_store_up{}")), 1.0);
 }
 
