@@ -113,7 +113,7 @@ pub use asynchronous::{AsyncStore, Blocking, Boxed, DynAsyncStore, Ready, block_
 pub use ledger::{Filter, Mismatch, Sum, Total, sums, verify};
 pub use memory::MemoryStore;
 pub use replan::apply_at;
-pub(crate) use replan::{Moment, ask, ask_of};
+pub(crate) use replan::{Question, ask_of};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore, Synchronous};
 

@@ -158,7 +158,8 @@ struct Recorder(Arc<Mutex<BTreeMap<String, Arc<AtomicU64>>>>);
 
 impl Recorder {
     fn series(&self, key: &metrics::Key) -> Arc<AtomicU64> {
-        let labels: Vec<String> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+        let mut labels: Vec<String> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+        labels.sort();
         let name = format!("{}{{{}}}", key.name(), labels.join(","));
         Arc::clone(self.0.lock().unwrap().entry(name).or_default())
     }
@@ -215,7 +216,7 @@ fn a_thousand_callers_make_no_more_series_than_two_and_none_names_one_of_them() 
         "keyward_clock_jumps_total{}",
         "keyward_cost_nanodollars_total{}",
         "keyward_denied_total{cause=budget}",
-        "keyward_denied_total{cause=pool_limited}",
+        "keyward_denied_total{cause=pool_down}",
         "keyward_denied_total{cause=rate}",
         "keyward_denied_total{cause=slots}",
         "keyward_denied_total{cause=store}",

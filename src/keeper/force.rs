@@ -38,6 +38,8 @@ pub(super) struct Force {
 struct Way {
     /// Whether it goes by what only a route says.
     routed: bool,
+    /// An earlier limit that goes by the same, and counts in the same account.
+    like: Option<usize>,
     /// The rule of whoever has nothing of its own, and until when it stands. A rule that does not depend on the instant
     /// stands for ever.
     rule: Mutex<(Timestamp, Timestamp, Rule)>,
@@ -81,12 +83,16 @@ impl Asked<'_> {
 
 impl Force {
     pub(super) fn new(terms: Terms, pools: Vec<Pool>, prices: Option<Book>, now: Timestamp) -> Self {
-        let ways = terms.iter().map(|term| {
+        let ways = terms.iter().enumerate().map(|(place, term)| {
             let limit = term.limit();
+            let is_like =
+                |other: &Term| (other.limit().by(), other.limit().conditions()) == (limit.by(), limit.conditions());
+            let like = terms.iter().take(place).position(is_like);
             let routed =
                 limit.by().iter().map(String::as_str).chain(limit.conditions().iter().map(|(name, _)| name.as_str()));
             let (from, until, rule) = rule_of(term, &Own::default(), now);
-            Way { routed: routed.into_iter().any(|name| ROUTE.contains(&name)), rule: Mutex::new((from, until, rule)) }
+            let routed = routed.into_iter().any(|name| ROUTE.contains(&name));
+            Way { routed, like, rule: Mutex::new((from, until, rule)) }
         });
         let ways = ways.collect();
         Self { terms, ways, pools, prices }
@@ -140,11 +146,21 @@ impl Force {
         plan.context = Some(context);
         plan.relaxed = true;
         let routed = call.asked_pool().is_some();
-        for (place, term) in self.terms.iter().enumerate() {
-            if routed && self.ways.get(place).is_some_and(|way| way.routed) {
-                continue;
-            }
-            if let Some(take) = self.take(place, term, asked, |name| asked.dimension(name), plan, now)? {
+        // Where each limit counts, so that those that go by the same look for it once.
+        let mut accounts: SmallVec<[Option<u16>; 8]> = SmallVec::new();
+        for (place, (term, way)) in self.terms.iter().zip(&self.ways).enumerate() {
+            // What is over takes no slot.
+            let is_over = asked.act == Act::Charge && *term.limit().measure() == Measure::Slots;
+            let skip = is_over || (routed && way.routed);
+            let known = way.like.and_then(|like| *accounts.get(like)?);
+            let account = match known {
+                Some(account) => Some(account),
+                None if skip => None,
+                None => Self::account(term, |name| asked.dimension(name), plan)?,
+            };
+            accounts.push(account);
+            if let Some(account) = account.filter(|_| !skip) {
+                let take = self.take(place, term, asked, account, plan, now)?;
                 plan.takes.push(take);
             }
         }
@@ -169,8 +185,11 @@ impl Force {
                 _ => asked.dimension(name),
             };
             for (place, term) in self.terms.iter().enumerate() {
-                if self.ways.get(place).is_some_and(|way| way.routed) {
-                    alternative.takes.extend(self.take(place, term, asked, dimension, plan, now)?);
+                if !self.ways.get(place).is_some_and(|way| way.routed) {
+                    continue;
+                }
+                if let Some(account) = Self::account(term, dimension, plan)? {
+                    alternative.takes.push(self.take(place, term, asked, account, plan, now)?);
                 }
             }
         }
@@ -178,23 +197,31 @@ impl Force {
         Ok(())
     }
 
-    fn take<'a>(
+    /// The account in which a limit counts a call, by its place in the plan; `None` if it does not concern it.
+    fn account<'a>(
+        term: &Term,
+        dimension: impl Fn(&str) -> Option<&'a str>,
+        plan: &mut Plan,
+    ) -> Result<Option<u16>, Error> {
+        term.limit().subject(dimension)?.map(|subject| plan.place(subject)).transpose()
+    }
+
+    fn take(
         &self,
         place: usize,
         term: &Term,
         asked: &Asked<'_>,
-        dimension: impl Fn(&str) -> Option<&'a str>,
+        account: u16,
         plan: &mut Plan,
         now: Timestamp,
-    ) -> Result<Option<Take>, Error> {
+    ) -> Result<Take, Error> {
         let limit = term.limit();
-        let Some(subject) = limit.subject(dimension)? else { return Ok(None) };
         let stated = if *limit.measure() == Measure::Slots { None } else { limit.used(asked.estimate)? };
         let ask = limit.ask(stated)?;
         let (rule, until) = self.rule(place, term, &asked.own(term), now);
         plan.until = plan.until.min(until);
         plan.relaxed &= limit.is_relaxed();
-        Ok(Some(Take { account: plan.place(subject)?, rule, ask, act: asked.act }))
+        Ok(Take { account, rule, ask, act: asked.act })
     }
 
     /// How much of each limit that is held a usage is, by the limit's number.

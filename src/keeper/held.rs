@@ -24,7 +24,7 @@ use crate::id::{KeyId, OpId, Secret};
 use crate::keys::{Answer, Chosen, Found, Pool};
 use crate::plan::{Effect, Plan};
 use crate::quota::ClientKey;
-use crate::store::{AsyncStore, Moment, ask};
+use crate::store::{AsyncStore, Question};
 use crate::time::{Length, Timestamp};
 use crate::usage::{Outcome, Usage};
 
@@ -176,28 +176,26 @@ impl<T: AsyncStore> Held<T> {
             }
         };
         let priced = Usage { usd: cost, ..usage.clone() };
-        let (mut plan, mut moment) = self.plan();
+        let mut question = self.question();
         let settle = |plan: &mut Plan, now| {
             let inner = self.inner.lock();
             inner.hold.settle(plan, &priced, Some(outcome.class), now)?;
             self.report(&inner, plan, *outcome, now)
         };
-        let verdict = ask(&self.shared.store, &mut plan, &mut moment, settle).await;
-        self.shared.hear(&verdict);
-        let verdict = verdict?;
+        let answer = question.ask(&self.shared.store, settle).await;
+        self.shared.hear(&answer);
+        answer?;
         let (settled, force, tried) = {
             let mut inner = self.inner.lock();
             inner.end = Some(End::Settled(usage.clone()));
             let tried = self.shared.tried(inner.chosen.take().as_ref());
-            (inner.hold.settled(&verdict, cost), Arc::clone(&inner.hold.force), tried)
+            (inner.hold.settled(&question.verdict, cost), Arc::clone(&inner.hold.force), tried)
         };
         self.shared.lines.freed();
         drop(turn);
-        if let Some(op) = &plan.hold {
-            self.shared.tell_settled(op, outcome.class, &settled, &force);
-        }
-        self.shared.tell_key(tried.as_ref(), self.model.as_deref(), outcome.class, moment.at());
-        self.shared.alert(&force, &verdict, &plan.accounts).await;
+        self.shared.tell_settled(question.plan.hold.as_ref(), outcome.class, &settled, &force);
+        self.shared.tell_key(tried.as_ref(), self.model.as_deref(), outcome.class, question.moment.at());
+        self.shared.alert(&force, &question.verdict, &question.plan.accounts).await;
         Ok(settled)
     }
 
@@ -213,15 +211,15 @@ impl<T: AsyncStore> Held<T> {
                 None => {}
             }
         }
-        let (mut plan, mut moment) = self.plan();
+        let mut question = self.question();
         let release = |plan: &mut Plan, now| {
             let inner = self.inner.lock();
             inner.hold.release(plan, now);
             self.report(&inner, plan, *outcome, now)
         };
-        let verdict = ask(&self.shared.store, &mut plan, &mut moment, release).await;
-        self.shared.hear(&verdict);
-        let _ = verdict?;
+        let answer = question.ask(&self.shared.store, release).await;
+        self.shared.hear(&answer);
+        answer?;
         let tried = {
             let mut inner = self.inner.lock();
             inner.end = Some(End::Released);
@@ -229,32 +227,30 @@ impl<T: AsyncStore> Held<T> {
         };
         self.shared.lines.freed();
         drop(turn);
-        if let Some(op) = &plan.hold {
-            self.shared.tell_released(op, outcome.class);
-        }
-        self.shared.tell_key(tried.as_ref(), self.model.as_deref(), outcome.class, moment.at());
+        self.shared.tell_released(question.plan.hold.as_ref(), outcome.class);
+        self.shared.tell_key(tried.as_ref(), self.model.as_deref(), outcome.class, question.moment.at());
         Ok(())
     }
 
     pub(super) async fn extend(&self, life: Length) -> Result<Option<Timestamp>, Error> {
         let _turn = self.turn.take().await;
-        let (mut plan, mut moment) = self.plan();
+        let mut question = self.question();
         let extend = |plan: &mut Plan, now| {
             self.inner.lock().hold.extend(plan, life, now);
             Ok(())
         };
-        let verdict = ask(&self.shared.store, &mut plan, &mut moment, extend).await?;
-        Ok(self.inner.lock().hold.extended(&verdict))
+        question.ask(&self.shared.store, extend).await?;
+        Ok(self.inner.lock().hold.extended(&question.verdict))
     }
 
     pub(super) async fn so_far(&self, usage: &Usage) -> Result<SoFar, Error> {
         usage.check()?;
         let _turn = self.turn.take().await;
         let priced = Usage { usd: self.inner.lock().cost(usage)?, ..usage.clone() };
-        let (mut plan, mut moment) = self.plan();
+        let mut question = self.question();
         let raise = |plan: &mut Plan, now| self.inner.lock().hold.raise(plan, &priced, now);
-        let verdict = ask(&self.shared.store, &mut plan, &mut moment, raise).await?;
-        let is_over = effects(&verdict).iter().any(|effect| match effect {
+        question.ask(&self.shared.store, raise).await?;
+        let is_over = effects(&question.verdict).iter().any(|effect| match effect {
             Effect::Booked { spent: Some(spent), booked, cap: Cap::At(most), .. } => {
                 spent.checked_add(*booked).is_none_or(|sum| sum > *most)
             }
@@ -283,13 +279,12 @@ impl<T: AsyncStore> Held<T> {
         let asked =
             Asked { call, client: client.as_deref(), op: &op, act: Act::Hold, said: call.estimated(), estimate };
         let pairs: Vec<(&str, &str)> = call.pairs().collect();
-        let (mut plan, mut moment) = self.plan();
-        let began = moment.at();
+        let mut question = self.question();
+        let began = question.moment.at();
         let found = pool.seek(
             &self.shared.store,
             facts(&asked, &pairs, &tried),
-            &mut plan,
-            &mut moment,
+            &mut question,
             |plan, now| {
                 let inner = self.inner.lock();
                 inner.hold.leave(plan, now);
@@ -302,23 +297,24 @@ impl<T: AsyncStore> Held<T> {
         let (moved, to) = match found? {
             Found::Chosen(chosen, grant) => {
                 let mut inner = self.inner.lock();
-                inner.hold.go_on(&mut plan, &grant);
+                inner.hold.go_on(&mut question.plan, &grant);
                 let to = chosen.key().clone();
                 inner.chosen = Some(chosen);
                 inner.attempt = began;
                 (Moved::On, Some(to))
             }
-            Found::Missed(missed) => (Moved::Denied(Box::new(Denial::missed(force.terms(), &plan, missed))), None),
+            Found::Missed(missed) => {
+                (Moved::Denied(Box::new(Denial::missed(force.terms(), &question.plan, missed))), None)
+            }
         };
         drop(turn);
-        self.shared.tell_key(failed.as_ref(), self.model.as_deref(), outcome.class, moment.at());
+        self.shared.tell_key(failed.as_ref(), self.model.as_deref(), outcome.class, question.moment.at());
         self.shared.tell_failover(&op, failed.as_ref(), to.as_ref(), outcome.class);
         Ok(moved)
     }
 
-    fn plan(&self) -> (Plan, Moment) {
-        let now = self.shared.now();
-        (Plan::new(now), Moment::new(now))
+    fn question(&self) -> Question {
+        Question::new(self.shared.now())
     }
 
     fn report(&self, inner: &Inner, plan: &mut Plan, outcome: Outcome, now: Timestamp) -> Result<(), Error> {

@@ -184,7 +184,9 @@ impl Hold {
 
     /// What a price is looked up by: the model that was asked for, and whose key it went out with.
     pub(super) fn cost(&self, usage: &Usage, provider: Option<&str>) -> Result<Option<Usd>, Error> {
-        let Some(context) = &self.context else { return Ok(usage.usd) };
+        let (Some(context), true, None) = (&self.context, self.force.prices.is_some(), usage.usd) else {
+            return Ok(usage.usd);
+        };
         let of = |name: &str| {
             let mut dimensions = context.subject.dimensions();
             dimensions.find(|(known, _)| *known == name).map(|(_, value)| value)

@@ -20,7 +20,7 @@ use crate::id::{OpId, Subject};
 use crate::limit::Compiled;
 use crate::observe::{Event, Told};
 use crate::plan::{Adopt, Place, Plan, Report, Verdict};
-use crate::store::{AsyncStore, Moment, ask};
+use crate::store::{AsyncStore, Question};
 use crate::terms::Terms;
 use crate::time::{Clock, Length, Timestamp};
 use crate::{keys::Pool, price::Book};
@@ -192,7 +192,7 @@ impl<T: AsyncStore> Shared<T> {
         for _ in 0..FEW {
             let Some(call) = self.given_up.lock().pop() else { return Ok(false) };
             let mut ending = Ending { of: self, call: Some(call) };
-            let (mut plan, mut moment) = (Plan::new(now), Moment::new(now));
+            let mut question = Question::new(now);
             let expire = |plan: &mut Plan, at| {
                 match &ending.call {
                     Some(GivenUp::Hold(hold)) => hold.expire(plan, at),
@@ -204,7 +204,7 @@ impl<T: AsyncStore> Shared<T> {
                 }
                 Ok(())
             };
-            let _ = ask(&self.store, &mut plan, &mut moment, expire).await?;
+            question.ask(&self.store, expire).await?;
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             let call = ending.call.take();
             if let Some(GivenUp::Hold(Hold { op, .. }) | GivenUp::Asked(op)) = &call {

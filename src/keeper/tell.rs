@@ -24,26 +24,20 @@ pub(super) struct Tried {
 }
 
 impl<T: AsyncStore> Shared<T> {
-    /// Tells what became of a call, and hands it on.
-    pub(super) fn tell_decided<P: From<Held<T>>>(
-        &self,
-        decided: Result<Decision<Held<T>>, Error>,
-    ) -> Result<Decision<P>, Error> {
+    #[inline]
+    pub(super) fn tell_granted(&self, held: &Held<T>) {
         if self.told.is_any() {
-            match &decided {
-                Ok(Decision::Granted(held)) => {
-                    let (op, drawn) = (held.op(), held.drawn());
-                    let (pool, key) = (drawn.as_ref().map(|it| it.pool.name()), drawn.as_ref().map(|it| &it.key));
-                    self.told.tell(|| Event::Granted { op: &op, pool, key });
-                }
-                Ok(Decision::Denied(denial)) => self.tell_denied(denial),
-                Err(_) => {}
-            }
+            let (op, drawn) = (held.op(), held.drawn());
+            let (pool, key) = (drawn.as_ref().map(|it| it.pool.name()), drawn.as_ref().map(|it| &it.key));
+            self.told.tell(|| Event::Granted { op: &op, pool, key });
         }
-        Ok(match decided? {
-            Decision::Granted(held) => Decision::Granted(held.into()),
-            Decision::Denied(denial) => Decision::Denied(denial),
-        })
+    }
+
+    /// Tells of what was denied after a wait.
+    pub(super) fn tell_in_the_end<P>(&self, decided: &Result<Decision<P>, Error>) {
+        if let Ok(Decision::Denied(denial)) = decided {
+            self.tell_denied(denial);
+        }
     }
 
     /// Tells that a call has left its line.
@@ -75,17 +69,17 @@ impl<T> Shared<T> {
     }
 
     /// Tells what a call has used, unless that was booked before.
-    pub(super) fn tell_settled(&self, op: &OpId, class: Class, settled: &Settled, force: &Force) {
-        if !self.told.is_any() || settled.already {
-            return;
-        }
+    pub(super) fn tell_settled(&self, op: Option<&OpId>, class: Class, settled: &Settled, force: &Force) {
+        let Some(op) = op.filter(|_| self.told.is_any() && !settled.already) else { return };
         let over = settled.booked.iter().filter(|booked| !booked.overage().is_zero());
         let over: Vec<Overage> = over.map(|booked| overage(booked, force)).collect();
         self.told.tell(|| Event::Settled { op, class, cost: settled.cost, over: &over });
     }
 
-    pub(super) fn tell_released(&self, op: &OpId, class: Class) {
-        self.told.tell(|| Event::Released { op, class });
+    pub(super) fn tell_released(&self, op: Option<&OpId>, class: Class) {
+        if let Some(op) = op {
+            self.told.tell(|| Event::Released { op, class });
+        }
     }
 
     /// The key of an attempt that ends, if anybody wants to hear of it.

@@ -21,7 +21,7 @@ use crate::plan::{Adopt, Plan, Used, Verdict};
 use crate::pool::Session;
 use crate::price::Book;
 use crate::quota::{Cause, ClientKey, Gate};
-use crate::store::{AsyncStore, Moment, ask, ask_of};
+use crate::store::{AsyncStore, Question, ask_of};
 use crate::system::OpIds;
 use crate::time::Timestamp;
 use crate::usage::{Class, Usage};
@@ -67,27 +67,49 @@ impl<T: AsyncStore> Shared<T> {
         self: &Arc<Self>,
         call: &Call,
     ) -> Result<Decision<P>, Error> {
-        self.tell_decided(self.decide(call).await)
+        self.decide(call, Self::tell_denied).await
     }
 
-    /// The same, of which nobody is told yet.
-    pub(super) async fn decide(self: &Arc<Self>, call: &Call) -> Result<Decision<Held<T>>, Error> {
+    /// The same, where somebody else is told of a denial.
+    pub(super) async fn decide<P: std::convert::From<Held<T>>>(
+        self: &Arc<Self>,
+        call: &Call,
+        denied: impl Fn(&Self, &Denial),
+    ) -> Result<Decision<P>, Error> {
+        let deny = |denial| {
+            denied(self, &denial);
+            Ok(Decision::Denied(Box::new(denial)))
+        };
         let now = self.tidy().await;
         let caller = match self.gate(call, now)? {
             Ok(caller) => caller,
-            Err(cause) => return Ok(Decision::Denied(Box::new(Denial::gate(cause)))),
+            Err(cause) => return deny(Denial::gate(cause)),
         };
-        let decided = self.admit(call, caller, now).await;
-        self.hear(&decided);
-        match decided {
+        match self.admit(call, caller, now).await {
             Err(error) if error.store().is_some_and(StoreError::is_unavailable) => {
-                Ok(Decision::Denied(Box::new(Denial::down())))
+                self.hear(&Err::<(), _>(error));
+                deny(Denial::down())
             }
-            decision => decision,
+            Ok(Decision::Denied(denial)) => {
+                self.hear(&Ok(()));
+                denied(self, &denial);
+                Ok(Decision::Denied(denial))
+            }
+            decision => {
+                if decision.is_ok() {
+                    self.hear(&Ok(()));
+                }
+                decision
+            }
         }
     }
 
-    async fn admit(self: &Arc<Self>, call: &Call, caller: Caller, now: Timestamp) -> Result<Decision<Held<T>>, Error> {
+    async fn admit<P: std::convert::From<Held<T>>>(
+        self: &Arc<Self>,
+        call: &Call,
+        caller: Caller,
+        now: Timestamp,
+    ) -> Result<Decision<P>, Error> {
         let force = self.force();
         let op = call.op().cloned().unwrap_or_else(|| OpIds::new().next(now));
         let estimate = force::estimate(&force, call, now)?;
@@ -102,7 +124,7 @@ impl<T: AsyncStore> Shared<T> {
         if self.is_refused_by_clock(&force, &asked)? {
             return Ok(Decision::Denied(Box::new(Denial::clock())));
         }
-        let (mut plan, mut moment) = (Plan::new(now), Moment::new(now));
+        let mut question = Question::new(now);
         let mut doubt = self.doubt(&op);
         if let Some(name) = caller.pool(call) {
             let pool = force.pool(name)?;
@@ -110,8 +132,7 @@ impl<T: AsyncStore> Shared<T> {
             let found = pool.seek(
                 &self.store,
                 facts(&asked, &pairs, &[]),
-                &mut plan,
-                &mut moment,
+                &mut question,
                 |plan, now| force.plan(&asked, plan, now),
                 |plan, now| force.route(&asked, plan, now),
             );
@@ -121,7 +142,7 @@ impl<T: AsyncStore> Shared<T> {
             let (chosen, grant) = match found? {
                 Found::Chosen(chosen, grant) => (chosen, grant),
                 Found::Missed(missed) => {
-                    return Ok(Decision::Denied(Box::new(Denial::missed(force.terms(), &plan, missed))));
+                    return Ok(Decision::Denied(Box::new(Denial::missed(force.terms(), &question.plan, missed))));
                 }
             };
             let from = Box::new(From {
@@ -130,20 +151,25 @@ impl<T: AsyncStore> Shared<T> {
                 client: caller.client.clone(),
                 estimate: estimate.into_owned(),
             });
-            let hold = Hold::new(force, op, &mut plan, &grant, moment.at());
+            let hold = Hold::new(force, op, &mut question.plan, &grant, question.moment.at());
             let held = Held::new(self, hold, Some((chosen, from)), call.dimension("model"));
-            return Ok(Decision::Granted(held));
+            self.tell_granted(&held);
+            return Ok(Decision::Granted(held.into()));
         }
-        let verdict = ask(&self.store, &mut plan, &mut moment, |plan, now| force.plan(&asked, plan, now)).await;
-        doubt.answered(&verdict, call.op().is_some());
+        let answer = question.ask(&self.store, |plan, now| force.plan(&asked, plan, now)).await;
+        doubt.answered(&answer, call.op().is_some());
         drop(doubt);
-        Ok(match &verdict {
-            Ok(Verdict::Granted(grant)) => {
-                let hold = Hold::new(force, op, &mut plan, grant, moment.at());
-                Decision::Granted(Held::new(self, hold, None, call.dimension("model")))
+        answer?;
+        let Question { plan, verdict, moment } = &mut question;
+        Ok(match verdict {
+            Verdict::Denied(denial) => Decision::Denied(Box::new(Denial::limits(force.terms(), plan, denial))),
+            Verdict::Granted(grant) => {
+                let hold = Hold::new(force, op, plan, grant, moment.at());
+                let held = Held::new(self, hold, None, call.dimension("model"));
+                self.tell_granted(&held);
+                Decision::Granted(held.into())
             }
-            Ok(Verdict::Denied(denial)) => Decision::Denied(Box::new(Denial::limits(force.terms(), &plan, denial))),
-            _ => return Err(no_verdict(verdict)),
+            other => return Err(Error::invalid("verdict", format!("{other:?}"), "one that is granted or denied")),
         })
     }
 
@@ -184,7 +210,7 @@ impl<T: AsyncStore> Shared<T> {
         if self.is_refused_by_clock(&force, &asked)? {
             return Ok(Some(Box::new(Denial::clock())));
         }
-        let (mut plan, mut moment) = (Plan::new(now), Moment::new(now));
+        let mut question = Question::new(now);
         let make = |plan: &mut Plan, now| {
             force.plan(&asked, plan, now)?;
             plan.op = Some(op.clone());
@@ -192,14 +218,13 @@ impl<T: AsyncStore> Shared<T> {
             plan.used = Some(Used { usage: priced.clone().into_owned(), outcome: None });
             Ok(())
         };
-        match ask(&self.store, &mut plan, &mut moment, make).await? {
-            Verdict::Denied(denial) => Ok(Some(Box::new(Denial::limits(force.terms(), &plan, &denial)))),
-            _ => {
-                self.told.tell(|| Event::Settled { op: &op, class: Class::NoVerdict, cost: priced.usd, over: &[] });
-                self.alert_all(&force, &plan.accounts).await;
-                Ok(None)
-            }
+        question.ask(&self.store, make).await?;
+        if let Verdict::Denied(denial) = &question.verdict {
+            return Ok(Some(Box::new(Denial::limits(force.terms(), &question.plan, denial))));
         }
+        self.told.tell(|| Event::Settled { op: &op, class: Class::NoVerdict, cost: priced.usd, over: &[] });
+        self.alert_all(&force, &question.plan.accounts).await;
+        Ok(None)
     }
 
     pub(super) async fn reset(&self, limit: &LimitId, of: &Subject) -> Result<(), Error> {
@@ -222,13 +247,5 @@ impl<T: AsyncStore> Shared<T> {
         let force: Force = force_of(&self.store, (limits, Vec::new()), (pools, prices), Adopt::Change, now).await?;
         self.put_in_force(force);
         Ok(())
-    }
-}
-
-/// What is neither granted nor denied.
-fn no_verdict(verdict: Result<Verdict, Error>) -> Error {
-    match verdict {
-        Err(error) => error,
-        Ok(verdict) => Error::invalid("verdict", format!("{verdict:?}"), "one that is granted or denied"),
     }
 }

@@ -168,17 +168,18 @@ impl<T: AsyncStore> Shared<T> {
         let mut since = None;
         let decided = self.stand(call, most, sleep, &mut since).await;
         self.tell_waited(since, &decided);
-        self.tell_decided(decided)
+        self.tell_in_the_end(&decided);
+        decided
     }
 
     /// Says since when it has stood in a line, if it has.
-    async fn stand<F: Future<Output = ()>>(
+    async fn stand<P: From<Held<T>>, F: Future<Output = ()>>(
         self: &Arc<Self>,
         call: &Call,
         most: Duration,
         sleep: impl Fn(Duration) -> F,
         since: &mut Option<Instant>,
-    ) -> Result<Decision<Held<T>>, Error> {
+    ) -> Result<Decision<P>, Error> {
         let lines = &self.lines;
         let (mut end, mut is_over, mut waiting) = (pin!(sleep(most)), false, None);
         if lines.count() > 0 {
@@ -198,7 +199,7 @@ impl<T: AsyncStore> Shared<T> {
                     }
                 }
             }
-            let denial = match self.decide(call).await? {
+            let denial = match self.decide(call, |_, _| {}).await? {
                 Decision::Granted(permit) => return Ok(Decision::Granted(permit)),
                 Decision::Denied(denial) => denial,
             };

@@ -3,7 +3,7 @@
 use super::{Chosen, Exhausted, Facts, Learned, Pool, Proposal, Way};
 use crate::error::Error;
 use crate::plan::{Adopt, Denial, Grant, Plan, Verdict};
-use crate::store::{AsyncStore, Moment};
+use crate::store::{AsyncStore, Question};
 use crate::terms::Terms;
 use crate::time::Timestamp;
 
@@ -66,11 +66,11 @@ impl Pool {
         &self,
         store: &impl AsyncStore,
         facts: Facts<'_>,
-        plan: &mut Plan,
-        moment: &mut Moment,
+        question: &mut Question,
         mut make: impl FnMut(&mut Plan, Timestamp) -> Result<(), Error>,
         route: impl Fn(&mut Plan, Timestamp) -> Result<(), Error>,
     ) -> Result<Found, Error> {
+        let Question { plan, moment, .. } = question;
         self.adopt_all(store, moment.at()).await?;
         let (mut search, mut booked) = (self.search(facts), false);
         loop {

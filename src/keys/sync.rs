@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::id::{KeyId, OpId, Secret};
 use crate::plan::{Denial, Effect, Grant, Plan, Report, Verdict};
 use crate::pool::{Health, Standing};
-use crate::store::{Moment, Ready, Store, apply_at, block_on};
+use crate::store::{Question, Ready, Store, apply_at, block_on};
 use crate::time::Timestamp;
 use crate::usage::Usage;
 
@@ -57,13 +57,13 @@ impl Pool {
         now: Timestamp,
         mut plan: impl FnMut(Timestamp) -> Result<Plan, Error>,
     ) -> Result<(Acquired, Option<Grant>), Error> {
-        let (mut slot, mut moment) = (Plan::new(now), Moment::new(now));
+        let mut question = Question::new(now);
         let make = |slot: &mut Plan, now| {
             *slot = plan(now)?;
             Ok(())
         };
         let store = Ready(store);
-        let found = self.seek(&store, *facts, &mut slot, &mut moment, make, |_, _| Ok(()));
+        let found = self.seek(&store, *facts, &mut question, make, |_, _| Ok(()));
         Ok(match block_on(found)? {
             Found::Chosen(chosen, grant) => (Acquired::Granted(chosen), Some(grant)),
             Found::Missed(Missed::Denied(denial)) => (Acquired::Denied(denial), None),

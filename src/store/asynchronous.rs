@@ -212,12 +212,18 @@ impl Wake for Unpark {
 /// ```
 /// assert_eq!(keyward::store::block_on(async { 1 + 1 }), 2);
 /// ```
+#[inline]
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     // Most are done at once, and need nobody to wake them.
-    if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        return output;
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => parked(future),
     }
+}
+
+#[cold]
+fn parked<F: Future>(mut future: Pin<&mut F>) -> F::Output {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut context = Context::from_waker(&waker);
     loop {

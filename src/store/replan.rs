@@ -44,21 +44,33 @@ impl Moment {
     }
 }
 
-/// Makes a plan in its place and applies it, and again for the store's own instant where that is another. The verdict is
-/// granted or denied.
-pub(crate) async fn ask<S: AsyncStore + ?Sized>(
-    store: &S,
-    plan: &mut Plan,
-    moment: &mut Moment,
-    mut fill: impl FnMut(&mut Plan, Timestamp) -> Result<(), Error>,
-) -> Result<Verdict, Error> {
-    loop {
-        fill(plan, moment.at())?;
-        let verdict = store.apply(plan, moment.at()).await?;
-        if !moment.takes(&verdict, plan)? {
-            return Ok(verdict);
+/// A plan, and what became of it. Both are large, and stay where they are.
+pub(crate) struct Question {
+    pub(crate) plan: Plan,
+    pub(crate) verdict: Verdict,
+    pub(crate) moment: Moment,
+}
+
+impl Question {
+    pub(crate) fn new(now: Timestamp) -> Self {
+        Self { plan: Plan::new(now), verdict: Verdict::More, moment: Moment::new(now) }
+    }
+
+    /// Makes the plan and applies it, and again for the store's own instant where that is another. The verdict is granted or
+    /// denied then.
+    pub(crate) async fn ask<S: AsyncStore + ?Sized>(
+        &mut self,
+        store: &S,
+        mut fill: impl FnMut(&mut Plan, Timestamp) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        loop {
+            fill(&mut self.plan, self.moment.at())?;
+            self.verdict = store.apply(&self.plan, self.moment.at()).await?;
+            if !self.moment.takes(&self.verdict, &self.plan)? {
+                return Ok(());
+            }
+            self.plan = Plan::new(self.moment.at());
         }
-        *plan = Plan::new(moment.at());
     }
 }
 
@@ -68,12 +80,13 @@ pub(crate) async fn ask_of<S: AsyncStore + ?Sized>(
     now: Timestamp,
     mut plan: impl FnMut(Timestamp) -> Result<Plan, Error>,
 ) -> Result<(Verdict, Timestamp), Error> {
-    let (mut slot, mut moment) = (Plan::new(now), Moment::new(now));
-    let verdict = ask(store, &mut slot, &mut moment, |slot, at| {
+    let mut question = Question::new(now);
+    let fill = |slot: &mut Plan, at| {
         *slot = plan(at)?;
         Ok(())
-    });
-    verdict.await.map(|verdict| (verdict, moment.at()))
+    };
+    question.ask(store, fill).await?;
+    Ok((question.verdict, question.moment.at()))
 }
 
 /// Makes a plan for an instant and applies it. Where the store's own clock says another instant at which the plan does not

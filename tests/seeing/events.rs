@@ -160,7 +160,7 @@ fn a_call_that_waits_is_denied_once_however_often_it_asks() {
     let (first, second): (Vec<&str>, Vec<&str>) =
         told.iter().map(String::as_str).partition(|line| line.contains("first"));
     assert_eq!(first, ["released first NoVerdict"]);
-    assert_eq!(second, ["waited Served", "granted second None false", "released second NoVerdict"]);
+    assert_eq!(second, ["granted second None false", "waited Served", "released second NoVerdict"]);
 }
 
 /// A panic in it took the permit along, and a lock that it held stayed shut.

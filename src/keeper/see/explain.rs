@@ -17,7 +17,7 @@ use crate::plan::{Firm, Plan, Take, Verdict};
 use crate::pool::Why;
 use crate::price::Entry;
 use crate::quota::Cause;
-use crate::store::{AsyncStore, Moment, ask};
+use crate::store::{AsyncStore, Question};
 use crate::system::OpIds;
 use crate::time::{Timestamp, When};
 
@@ -217,12 +217,11 @@ impl<T: AsyncStore> Rehearsal<'_, T> {
         for take in &plan.takes {
             told.limits.extend(self.check(&plan, take).await?);
         }
-        let (store, mut moment) = (Rehearsed::on(self.store), Moment::new(self.now));
+        let (store, mut question) = (Rehearsed::on(self.store), Question::new(self.now));
         let Some(pool) = pool else {
-            plan = Plan::new(self.now);
-            let verdict = ask(&store, &mut plan, &mut moment, |plan, now| self.plan(plan, now)).await?;
-            if let Verdict::Denied(denial) = verdict {
-                told.denial = Some(Denial::limits(self.force.terms(), &plan, &denial));
+            question.ask(&store, |plan, now| self.plan(plan, now)).await?;
+            if let Verdict::Denied(denial) = &question.verdict {
+                told.denial = Some(Denial::limits(self.force.terms(), &question.plan, denial));
             }
             return Ok(());
         };
@@ -234,15 +233,14 @@ impl<T: AsyncStore> Rehearsal<'_, T> {
         let found = copy.seek(
             &store,
             facts,
-            &mut plan,
-            &mut moment,
+            &mut question,
             |plan, now| self.plan(plan, now),
             |plan, now| self.force.route(self.asked, plan, now),
         );
         let taken = match found.await? {
             Found::Chosen(chosen, _) => Some(chosen.key().clone()),
             Found::Missed(missed) => {
-                told.denial = Some(Denial::missed(self.force.terms(), &plan, missed));
+                told.denial = Some(Denial::missed(self.force.terms(), &question.plan, missed));
                 None
             }
         };
