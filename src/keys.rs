@@ -213,7 +213,7 @@ impl Pool {
         let Core { name, cooling, exhausted, fallback, look_every, random, inner } = &*self.0;
         Self(Arc::new(Core {
             name: name.clone(),
-            cooling: cooling.clone(),
+            cooling: *cooling,
             exhausted: *exhausted,
             fallback: fallback.as_ref().map(Self::rehearsed),
             look_every: *look_every,

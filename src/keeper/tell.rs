@@ -106,17 +106,13 @@ impl<T> Shared<T> {
     /// Tells when the store stops answering, and when it answers again.
     pub(super) fn hear<V>(&self, answer: &Result<V, Error>) {
         let error = answer.as_ref().err().and_then(Error::store).filter(|error| StoreError::is_unavailable(error));
-        match error {
-            Some(error) => {
-                if !self.is_down.swap(true, Ordering::Relaxed) {
-                    self.told.tell(|| Event::StoreDown { error });
-                }
+        if let Some(error) = error {
+            if !self.is_down.swap(true, Ordering::Relaxed) {
+                self.told.tell(|| Event::StoreDown { error });
             }
-            None if !self.is_down.load(Ordering::Relaxed) => {}
-            None if answer.is_ok() && self.is_down.swap(false, Ordering::Relaxed) => {
-                self.told.tell(|| Event::StoreBack);
-            }
-            None => {}
+        } else if self.is_down.load(Ordering::Relaxed) && answer.is_ok() && self.is_down.swap(false, Ordering::Relaxed)
+        {
+            self.told.tell(|| Event::StoreBack);
         }
     }
 }
