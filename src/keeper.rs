@@ -33,9 +33,11 @@ mod builder;
 mod call;
 mod clock;
 mod denial;
+mod door;
 mod force;
 mod held;
 mod hold;
+mod local;
 mod permit;
 mod see;
 mod shared;
@@ -47,6 +49,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::picture::StoreState;
 pub use aio::{AsyncKeeper, AsyncPermit};
 pub use builder::Builder;
 pub use call::Call;
@@ -56,12 +59,14 @@ pub use permit::{Moved, Permit, SoFar};
 pub use see::{Explanation, GateCheck, KeyCheck, LimitCheck, PriceUsed};
 
 use crate::error::Error;
-use crate::id::{LimitId, Subject};
-use crate::keys::Pool;
+use crate::id::{LimitId, OpId, Subject};
+use crate::keys::{Answer, Pool};
 use crate::limit::Limit;
+use crate::pool::Standing;
 use crate::price::Book;
 use crate::store::{MemoryStore, Ready, Store, block_on};
 use crate::terms::Terms;
+use crate::time::{Length, Timestamp};
 use crate::usage::Usage;
 use shared::Shared;
 
@@ -118,7 +123,8 @@ impl<S: Store> Keeper<S> {
     ///
     /// # Errors
     /// A call that lacks what a limit goes by, or that names no pool of the keeper's; an operation id that comes back with
-    /// another call; what the store says, unless it is unavailable: that is a denial.
+    /// another call; what the store says. One that is unavailable is a denial, or is done without:
+    /// [`Limit::when_down`].
     pub fn acquire(&self, call: &Call) -> Result<Decision<Permit<S>>, Error> {
         block_on(self.0.acquire(call))
     }
@@ -159,6 +165,63 @@ impl<S: Store> Keeper<S> {
     /// As [`Keeper::acquire`]; usage that no call can have had.
     pub fn charge(&self, call: &Call, usage: &Usage) -> Result<Option<Box<Denial>>, Error> {
         block_on(self.0.charge(call, usage))
+    }
+
+    /// Notes what an upstream answered to a call that had no permit: the key cools, or is known to be well. Says what the key is
+    /// now. An answer that [ends](Answer::ends) an operation ends what it holds.
+    ///
+    /// ```
+    /// use keyward::keys::{Answer, Pool};
+    /// use keyward::{Call, Class, Clock, Keeper, Outcome, SystemClock};
+    ///
+    /// let keeper = Keeper::builder().pool(Pool::builder("openai").text("sk-one-11111").build()?).build()?;
+    /// let key = keeper.pool("openai").expect("it is there").keys()[0].id().clone();
+    /// let limited = Answer::new(&key, Outcome::new(Class::RateLimited), SystemClock::new().now());
+    /// keeper.observe("openai", &limited)?;
+    /// assert!(keeper.acquire(&Call::new().pool("openai"))?.denied().is_some());
+    /// # Ok::<(), keyward::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A pool that the keeper does not have; what the store says.
+    pub fn observe(&self, pool: &str, answer: &Answer<'_>) -> Result<Standing, Error> {
+        block_on(self.0.observe(pool, answer))
+    }
+
+    /// Settles what was acquired under this operation, here or in another process: [`Permit::settle`]. It is priced by what
+    /// the call said of itself when it was admitted.
+    ///
+    /// ```
+    /// use keyward::{Call, Keeper, Limit, Usage, Usd};
+    /// let keeper = Keeper::builder().limit(Limit::usd(Usd::dollars(5)).per_day().by("team")).build()?;
+    /// let permit = keeper.acquire(&Call::new().with("team", "red").usd(Usd::dollars(1)))?.granted().expect("it fits");
+    /// // Its id goes to whoever reads the stream.
+    /// let settled = keeper.settle(&permit.op(), &Usage::new().usd(Usd::cents(3)))?;
+    /// assert_eq!(settled.cost, Some(Usd::cents(3)));
+    /// # Ok::<(), keyward::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An operation of which the store knows nothing that it holds or has held; usage that no call can have had, or another
+    /// than was settled before; what the store says.
+    pub fn settle(&self, op: &OpId, usage: &Usage) -> Result<Settled, Error> {
+        block_on(self.0.settle(op, usage))
+    }
+
+    /// Gives back what was acquired under this operation: [`Permit::release`].
+    ///
+    /// # Errors
+    /// An operation that was settled, or of which the store knows nothing; what the store says.
+    pub fn release(&self, op: &OpId) -> Result<(), Error> {
+        block_on(self.0.release(op))
+    }
+
+    /// What was acquired under this operation lives this long from now: [`Permit::extend`].
+    ///
+    /// # Errors
+    /// An operation of which the store knows nothing; what the store says.
+    pub fn extend(&self, op: &OpId, life: Length) -> Result<Option<Timestamp>, Error> {
+        block_on(self.0.extend(op, life))
     }
 
     /// Begins the count of one limit anew, for one subject.
@@ -213,7 +276,14 @@ impl<S: Store> Keeper<S> {
     /// The store, for reports, `verify()` and whatever else reads it.
     #[must_use]
     pub fn store(&self) -> &S {
-        &self.0.store.0
+        &self.0.store.store.0
+    }
+
+    /// Whether the store can be asked. One that did not answer is left alone for a while, a tenth of a second at first and ten
+    /// seconds at most, and then asked by one verb whether it is back.
+    #[must_use]
+    pub fn store_state(&self) -> StoreState {
+        self.0.store.state()
     }
 
     /// The limits in force, as the store knows them.

@@ -79,6 +79,22 @@ impl Default for Weights {
     }
 }
 
+/// What becomes of a call that a limit concerns while the store cannot be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum WhenDown {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It is decided in this process alone, on so many percent of the amount, rounded down: with four processes, a quarter
+    /// each is no more than all of it.
+    Local {
+        /// From 1 to 100.
+        percent: u8,
+    },
+}
+
 /// One limit, as a person writes it. Nothing is checked before [`Limit::compile`].
 ///
 /// What is counted and how much comes first ([`Limit::requests`], [`Limit::tokens`], [`Limit::usd`], ...), then the time
@@ -102,6 +118,7 @@ pub struct Limit {
     weights: Weights,
     alerts: Vec<u16>,
     relaxed: Relaxed,
+    when_down: WhenDown,
 }
 
 /// Whether a store may answer before the disk does.
@@ -139,6 +156,7 @@ impl Limit {
             weights: Weights::default(),
             alerts: Vec::new(),
             relaxed: Relaxed::No,
+            when_down: WhenDown::Refuse,
         }
     }
 
@@ -409,6 +427,26 @@ impl Limit {
         self
     }
 
+    /// Decides calls like this while the store cannot be asked; they are refused unless this is said.
+    ///
+    /// It is for rates and slots. Money, credits, quotas for all of time, and whatever is written to the ledger are refused:
+    /// what was used meanwhile is known to this process alone, and is in no report. A call is decided here only if every
+    /// limit that concerns it says so.
+    ///
+    /// ```
+    /// use keyward::limit::WhenDown;
+    /// use keyward::{Limit, Usd};
+    /// let local = WhenDown::Local { percent: 25 };
+    /// assert_eq!(Limit::requests(60).per_minute().when_down(local).compile()?.when_down(), local);
+    /// let error = Limit::usd(Usd::dollars(5)).per_day().when_down(local).compile().unwrap_err();
+    /// assert_eq!(error.field(), Some("limit.when_down"));
+    /// # Ok::<(), keyward::Error>(())
+    /// ```
+    pub fn when_down(mut self, when_down: WhenDown) -> Self {
+        self.when_down = when_down;
+        self
+    }
+
     /// With what a person wants to have written down about it, in at most 200 characters.
     pub fn note(mut self, note: &str) -> Self {
         self.note = note.trim().to_owned();
@@ -436,6 +474,7 @@ impl Limit {
             weights,
             mut alerts,
             relaxed,
+            when_down,
         } = self;
         let measure = measure.map_err(|error| error.within("limit"))?;
         let cap = amount.map(|amount| checked("limit.amount", amount)).transpose()?.map_or(Cap::Unlimited, Cap::At);
@@ -464,6 +503,16 @@ impl Limit {
         let relaxed = relaxed != Relaxed::No;
         let on_expiry = on_expiry.unwrap_or(if money { OnExpiry::Charge } else { OnExpiry::Release });
         let audit = audit.unwrap_or(if money { Audit::Rows } else { Audit::None });
+        if let WhenDown::Local { percent } = when_down {
+            if !(1..=100).contains(&percent) {
+                return Err(Error::invalid("limit.when_down", format!("{percent}%"), "a share from 1% to 100%"));
+            }
+            let for_all_time = shape == Shape::Lifetime && measure != Measure::Slots;
+            if money || for_all_time || audit == Audit::Rows {
+                let expected = "refuse: money, credits, what is for all of time and what is audited need the store";
+                return Err(Error::invalid("limit.when_down", format!("{percent}%"), expected));
+            }
+        }
         Ok(Compiled {
             id,
             note,
@@ -480,6 +529,7 @@ impl Limit {
             weights,
             alerts,
             relaxed,
+            when_down,
         })
     }
 }

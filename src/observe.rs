@@ -55,7 +55,8 @@ use crate::usage::Class;
 /// Who is told what a keeper does.
 ///
 /// It is called by the thread whose call it is about, and takes that call's time: whoever has much to do puts the event
-/// into a queue. A panic in it is caught and forgotten; the next event is told all the same.
+/// into a queue. It may ask the keeper; a permit's own verbs are not for it, since the one that it is told of may be under
+/// way. A panic in it is caught and forgotten; the next event is told all the same.
 pub trait Observer: Send + Sync {
     /// This has happened.
     fn saw(&self, event: &Event<'_>);

@@ -28,7 +28,8 @@
 //! | field | what it is |
 //! |---|---|
 //! | `at` | when it was taken |
-//! | `store` | `"answers"`, or `{"silent": "why"}`; then what could not be read is missing |
+//! | `store` | `"up"`, or `{"down": {"until": ..}}`, the instant at which it is asked again |
+//! | `unread` | why the page is not whole, if the store could not be read |
 //! | `waiting` | how many calls stand in line |
 //! | `clock` | `jumps`: how often it jumped ahead; `last`: `{from, to, by}`; `refusing`: whether money is refused because of it |
 //! | `limits` | on the first page, each limit: `id`, `words`, `measure`, `cap`, `firm`, `by`, `note`, `alerts` |
@@ -98,8 +99,10 @@ impl Default for View {
 pub struct Picture {
     /// When it was taken.
     pub at: Timestamp,
-    /// Whether the store answers.
+    /// Whether the store can be asked.
     pub store: StoreState,
+    /// Why the page is not whole, if the store could not be read.
+    pub unread: Option<String>,
     /// How many calls stand in line.
     pub waiting: usize,
     /// What is to be said of the clock.
@@ -116,16 +119,18 @@ pub struct Picture {
     pub next: Option<Cursor>,
 }
 
-/// Whether a store answers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Whether a keeper's store can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum StoreState {
-    /// It does.
-    #[default]
-    Answers,
-    /// It does not, and says this.
-    Silent(String),
+    /// It answers.
+    Up,
+    /// It did not, and is not asked before this instant.
+    Down {
+        /// When one verb asks it again.
+        until: Timestamp,
+    },
 }
 
 /// What is to be said of a clock.

@@ -52,8 +52,8 @@
 //! | `price_fallbacks`, `unpriced` | `none` or `plain` or one word for each rate; `refuse` or `flag` |
 //!
 //! The fields of a limit are `limit` (a text that the others add to), `measure`, `amount`, `window`, `zone`, `by`, `when`,
-//! `if_present`, `assume`, `soft`, `alert_at_percent`, `on_expiry`, `audit`, `weights`, `relaxed` (`true`, or `"money"`), `note`
-//! and `name`. A `shape` of `sliding`, `fixed`, `anchored`, `rolling`, `gcra`, `first_use` or `credits` is followed, where it
+//! `if_present`, `assume`, `soft`, `alert_at_percent`, `on_expiry`, `audit`, `weights`, `relaxed` (`true`, or `"money"`),
+//! `when_down` (`"refuse"`, or a share such as `"25%"`), `note` and `name`. A `shape` of `sliding`, `fixed`, `anchored`, `rolling`, `gcra`, `first_use` or `credits` is followed, where it
 //! has any, by its settings: `anchor`, `buckets`, `burst`, `until` and `in_steps`, `refill`; a calendar's are `week_start`, `day`
 //! and `at`. Without a shape a length slides below 24 hours and is anchored from there on. The old names `daily`, `weekly` and
 //! `monthly` are read as lengths, with a [`Warning`].

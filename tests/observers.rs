@@ -78,6 +78,7 @@ fn everything(observer: impl Observer + 'static, callers: usize) {
         store.down.store(true, Ordering::SeqCst);
         assert!(keeper.acquire(&call()).unwrap().denied().is_some());
         store.down.store(false, Ordering::SeqCst);
+        clock.advance(secs(60));
         keeper.sweep().unwrap();
         clock.set(clock.now().saturating_add(secs(600)));
         keeper.charge(&call(), &Usage::new().usd(Usd::micros(1))).unwrap();

@@ -9,13 +9,14 @@ use super::held::Held;
 use super::hold::{Remaining, Settled};
 use super::permit::{Moved, SoFar};
 use super::shared::Shared;
-use super::{Call, Decision, Denial};
+use super::{Call, Decision, Denial, StoreState};
 use crate::amount::Usd;
 use crate::error::Error;
 use crate::http::{Header, Options};
 use crate::id::{KeyId, LimitId, OpId, Secret, Subject};
-use crate::keys::Pool;
+use crate::keys::{Answer, Pool};
 use crate::limit::Limit;
+use crate::pool::Standing;
 use crate::price::Book;
 use crate::store::AsyncStore;
 use crate::terms::Terms;
@@ -87,6 +88,38 @@ impl<S: AsyncStore> AsyncKeeper<S> {
         self.0.charge(call, usage).await
     }
 
+    /// As [`Keeper::observe`](super::Keeper::observe).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn observe(&self, pool: &str, answer: &Answer<'_>) -> Result<Standing, Error> {
+        self.0.observe(pool, answer).await
+    }
+
+    /// As [`Keeper::settle`](super::Keeper::settle).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn settle(&self, op: &OpId, usage: &Usage) -> Result<Settled, Error> {
+        self.0.settle(op, usage).await
+    }
+
+    /// As [`Keeper::release`](super::Keeper::release).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn release(&self, op: &OpId) -> Result<(), Error> {
+        self.0.release(op).await
+    }
+
+    /// As [`Keeper::extend`](super::Keeper::extend).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn extend(&self, op: &OpId, life: Length) -> Result<Option<Timestamp>, Error> {
+        self.0.extend(op, life).await
+    }
+
     /// As [`Keeper::reset`](super::Keeper::reset).
     ///
     /// # Errors
@@ -137,7 +170,13 @@ impl<S: AsyncStore> AsyncKeeper<S> {
     /// The store, for reports and whatever else reads it.
     #[must_use]
     pub fn store(&self) -> &S {
-        &self.0.store
+        &self.0.store.store
+    }
+
+    /// Whether the store can be asked.
+    #[must_use]
+    pub fn store_state(&self) -> StoreState {
+        self.0.store.state()
     }
 
     /// The limits in force, as the store knows them.
@@ -205,6 +244,12 @@ impl<S: AsyncStore> AsyncPermit<S> {
     #[must_use]
     pub fn headers(&self, options: &Options) -> Vec<Header> {
         self.0.headers(options)
+    }
+
+    /// Whether it is held in this process alone: [`Permit::is_local`](super::Permit::is_local).
+    #[must_use]
+    pub const fn is_local(&self) -> bool {
+        self.0.is_local()
     }
 
     /// When what it holds ends by itself, if it holds anything.

@@ -6,6 +6,7 @@ use crate::budgets::{self, Blocker};
 use crate::http::{Options, Response};
 use crate::id::LimitId;
 use crate::keys::{Exhausted, Missed};
+use crate::picture::StoreState;
 use crate::plan::{self, Plan};
 use crate::quota::{Cause, Refusal, Reply, Table};
 use crate::terms::Terms;
@@ -29,6 +30,8 @@ pub struct Denial {
     /// Whether the clock has jumped ahead, and a hard limit of money concerns the call: see
     /// [`Builder::refuse_after_jump`](super::Builder::refuse_after_jump).
     pub clock_jumped: bool,
+    /// Whether it was decided in this process alone, on shares of the limits, since the store could not be asked.
+    pub is_local: bool,
     /// How many calls waited before it, where the time that it could wait was over before its turn had come. Zero otherwise.
     pub behind: usize,
     /// The earliest instant at which all of it would pass, if nothing else happened.
@@ -43,6 +46,7 @@ impl Denial {
             exhausted: None,
             store_down: false,
             clock_jumped: false,
+            is_local: false,
             behind: 0,
             when: When::Never,
         }
@@ -76,8 +80,12 @@ impl Denial {
         Self { behind: others, when: When::At(now), ..Self::nothing() }
     }
 
-    pub(super) fn down() -> Self {
-        Self { store_down: true, ..Self::nothing() }
+    pub(super) fn down(state: StoreState) -> Self {
+        let when = match state {
+            StoreState::Down { until } => When::At(until),
+            StoreState::Up => When::Never,
+        };
+        Self { store_down: true, when, ..Self::nothing() }
     }
 
     pub(super) fn clock() -> Self {
@@ -111,7 +119,7 @@ impl Denial {
     #[must_use]
     pub fn refusals(&self) -> Vec<Refusal> {
         let gate = self.gate.map(Refusal::new);
-        let store = self.store_down.then(|| Refusal::new(Cause::Store));
+        let store = self.store_down.then(|| Refusal::new(Cause::Store).until(self.when));
         let clock = self.clock_jumped.then(|| Refusal::new(Cause::Clock));
         let pool = self.exhausted.iter().map(|pool| {
             Refusal::new(if pool.rate_limited { Cause::PoolLimited } else { Cause::PoolDown }).until(pool.when)

@@ -6,28 +6,16 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use crate::account::{Account, Part, Row};
 use crate::error::StoreError;
 use crate::id::Subject;
+use crate::observe::{Event, Told};
+use crate::picture::StoreState;
 use crate::plan::{LimitRecord, Plan, Verdict};
 use crate::store::{AsyncStore, Filter, PartKey, PartsOf, Total};
-use crate::time::{Clock, Length, Timestamp};
+use crate::time::{Clock, Timestamp};
 
 /// How long a store is left alone after it was first down; after each time that it still was, twice as long.
 const FIRST: i64 = 100_000;
 /// And how long at most.
 const MOST: i64 = 10_000_000;
-
-/// Whether a keeper's store can be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub enum StoreState {
-    /// It answers.
-    Up,
-    /// It did not, and is not asked before this instant.
-    Down {
-        /// When one verb asks it again.
-        until: Timestamp,
-    },
-}
 
 pub(super) struct Door<T> {
     pub(super) store: T,
@@ -36,11 +24,12 @@ pub(super) struct Door<T> {
     until: AtomicI64,
     /// How often in a row it was down.
     failures: AtomicU32,
+    told: Told,
 }
 
 impl<T> Door<T> {
-    pub(super) fn new(store: T, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, until: AtomicI64::new(i64::MIN), failures: AtomicU32::new(0) }
+    pub(super) fn new(store: T, clock: Arc<dyn Clock>, told: Told) -> Self {
+        Self { store, clock, until: AtomicI64::new(i64::MIN), failures: AtomicU32::new(0), told }
     }
 
     pub(super) fn state(&self) -> StoreState {
@@ -63,14 +52,20 @@ impl<T> Door<T> {
     }
 
     /// Lets one through while the store may be down, and everyone while it is not.
-    fn enter(&self) -> Result<(), StoreError> {
-        let until = self.until.load(Ordering::Acquire);
-        if until == i64::MIN {
-            return Ok(());
+    #[inline]
+    fn enter(&self) -> Result<Entered, StoreError> {
+        match self.until.load(Ordering::Acquire) {
+            i64::MIN => Ok(Entered::Freely),
+            until => self.probe(until),
         }
+    }
+
+    #[cold]
+    fn probe(&self, until: i64) -> Result<Entered, StoreError> {
         let next = self.clock.now().as_micros().saturating_add(self.pause());
+        // Whoever comes meanwhile is not let through; if nothing is heard of this one, another is.
         if self.is_due(until) && self.until.compare_exchange(until, next, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            return Ok(());
+            return Ok(Entered::Alone);
         }
         Err(StoreError::unavailable(format!("it is not asked before {}", Timestamp::from_micros(until))))
     }
@@ -81,71 +76,110 @@ impl<T> Door<T> {
     }
 
     /// Notes whether it has answered.
-    fn note<R>(&self, answer: Result<R, StoreError>) -> Result<R, StoreError> {
-        match &answer {
-            Err(error) if error.is_unavailable() => {
-                self.failures.fetch_add(1, Ordering::Relaxed);
-                let until = self.clock.now().as_micros().saturating_add(self.pause());
-                self.until.store(until, Ordering::Release);
+    #[inline]
+    fn note<R>(&self, entered: Entered, answer: &Result<R, StoreError>) {
+        match answer {
+            Err(error) if error.is_unavailable() => self.shuts(entered, error),
+            _ if self.until.load(Ordering::Relaxed) != i64::MIN => {
+                self.failures.store(0, Ordering::Relaxed);
+                if self.until.swap(i64::MIN, Ordering::AcqRel) != i64::MIN {
+                    self.told.tell(|| Event::StoreBack);
+                }
             }
-            _ => self.opens(),
+            _ => {}
         }
-        answer
     }
 
-    #[inline]
-    fn opens(&self) {
-        if self.until.load(Ordering::Relaxed) != i64::MIN {
-            self.failures.store(0, Ordering::Relaxed);
-            self.until.store(i64::MIN, Ordering::Release);
+    #[cold]
+    fn shuts(&self, entered: Entered, error: &StoreError) {
+        let now = self.clock.now().as_micros();
+        match entered {
+            Entered::Alone => {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                self.until.store(now.saturating_add(self.pause()), Ordering::Release);
+            }
+            // Of those who were under way together the first is enough.
+            Entered::Freely => {
+                let until = now.saturating_add(FIRST);
+                if self.until.compare_exchange(i64::MIN, until, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                    self.failures.store(1, Ordering::Relaxed);
+                    self.told.tell(|| Event::StoreDown { error });
+                }
+            }
         }
     }
+}
+
+/// How a verb came to the store.
+#[derive(Clone, Copy)]
+enum Entered {
+    Freely,
+    /// To see whether it is back.
+    Alone,
 }
 
 impl<T: AsyncStore> AsyncStore for Door<T> {
     #[inline]
     async fn apply(&self, plan: &Plan, now: Timestamp) -> Result<Verdict, StoreError> {
-        self.enter()?;
-        self.note(self.store.apply(plan, now).await)
+        let entered = self.enter()?;
+        let answer = self.store.apply(plan, now).await;
+        self.note(entered, &answer);
+        answer
     }
 
     async fn sweep(&self, now: Timestamp, most: usize) -> Result<usize, StoreError> {
-        self.enter()?;
-        self.note(self.store.sweep(now, most).await)
+        let entered = self.enter()?;
+        let answer = self.store.sweep(now, most).await;
+        self.note(entered, &answer);
+        answer
     }
 
     async fn account(&self, of: &Subject) -> Result<Option<Account>, StoreError> {
-        self.enter()?;
-        self.note(self.store.account(of).await)
+        let entered = self.enter()?;
+        let answer = self.store.account(of).await;
+        self.note(entered, &answer);
+        answer
     }
 
     async fn accounts(&self, after: Option<&Subject>, most: usize) -> Result<Vec<(Subject, Account)>, StoreError> {
-        self.enter()?;
-        self.note(self.store.accounts(after, most).await)
+        let entered = self.enter()?;
+        let answer = self.store.accounts(after, most).await;
+        self.note(entered, &answer);
+        answer
     }
 
     async fn parts(&self, of: &PartsOf, after: Option<&PartKey>, most: usize) -> Result<Vec<Part>, StoreError> {
-        self.enter()?;
-        self.note(self.store.parts(of, after, most).await)
+        let entered = self.enter()?;
+        let answer = self.store.parts(of, after, most).await;
+        self.note(entered, &answer);
+        answer
     }
 
     async fn rows(&self, filter: &Filter, after: u64, most: usize) -> Result<Vec<(u64, Row)>, StoreError> {
-        self.enter()?;
-        self.note(self.store.rows(filter, after, most).await)
+        let entered = self.enter()?;
+        let answer = self.store.rows(filter, after, most).await;
+        self.note(entered, &answer);
+        answer
     }
 
     async fn totals(&self) -> Result<Vec<Total>, StoreError> {
-        self.enter()?;
-        self.note(self.store.totals().await)
+        let entered = self.enter()?;
+        let answer = self.store.totals().await;
+        self.note(entered, &answer);
+        answer
     }
 
     async fn compact(&self, before: Timestamp) -> Result<usize, StoreError> {
-        self.enter()?;
-        self.note(self.store.compact(before).await)
+        let entered = self.enter()?;
+        let answer = self.store.compact(before).await;
+        self.note(entered, &answer);
+        answer
     }
 
     async fn limits(&self) -> Result<Vec<LimitRecord>, StoreError> {
-        self.enter()?;
-        self.note(self.store.limits().await)
+        let entered = self.enter()?;
+        let answer = self.store.limits().await;
+        self.note(entered, &answer);
+        answer
     }
 }

@@ -49,6 +49,8 @@ struct Way {
 pub(super) struct Asked<'a> {
     pub(super) call: &'a Call,
     pub(super) client: Option<&'a ClientKey>,
+    /// The pool that it goes out with.
+    pub(super) pool: Option<&'a str>,
     pub(super) op: &'a OpId,
     pub(super) act: Act,
     /// What the caller says that it will use, or has used.
@@ -145,7 +147,7 @@ impl Force {
         }
         plan.context = Some(context);
         plan.relaxed = true;
-        let routed = call.asked_pool().is_some();
+        let routed = asked.pool.is_some();
         // Where each limit counts, so that those that go by the same look for it once.
         let mut accounts: SmallVec<[Option<u16>; 8]> = SmallVec::new();
         for (place, (term, way)) in self.terms.iter().zip(&self.ways).enumerate() {

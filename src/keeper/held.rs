@@ -12,6 +12,7 @@ use super::call::Call;
 use super::denial::Denial;
 use super::force::Asked;
 use super::hold::{Hold, Remaining, Settled, effects};
+use super::local::Local;
 use super::permit::{Moved, SoFar};
 use super::shared::{GivenUp, Shared};
 use super::tell::Tried;
@@ -31,6 +32,8 @@ use crate::usage::{Outcome, Usage};
 pub(super) struct Held<T: AsyncStore> {
     shared: Arc<Shared<T>>,
     model: Option<Box<str>>,
+    /// Where it is held, if that is not in the store.
+    local: Option<Arc<Local>>,
     turn: Turn,
     inner: Mutex<Inner>,
 }
@@ -111,7 +114,17 @@ impl<T: AsyncStore> Held<T> {
         let attempt = hold.began;
         let (chosen, from) = from.unzip();
         let inner = Mutex::new(Inner { hold, chosen, from, attempt, tried: Vec::new(), end: None });
-        Self { shared: Arc::clone(shared), model: model.map(Into::into), turn: Turn::default(), inner }
+        Self { shared: Arc::clone(shared), model: model.map(Into::into), local: None, turn: Turn::default(), inner }
+    }
+
+    /// Held in this process alone.
+    pub(super) fn here(mut self, local: Arc<Local>) -> Self {
+        self.local = Some(local);
+        self
+    }
+
+    pub(super) const fn is_local(&self) -> bool {
+        self.local.is_some()
     }
 
     pub(super) fn op(&self) -> OpId {
@@ -182,9 +195,7 @@ impl<T: AsyncStore> Held<T> {
             inner.hold.settle(plan, &priced, Some(outcome.class), now)?;
             self.report(&inner, plan, *outcome, now)
         };
-        let answer = question.ask(&self.shared.store, settle).await;
-        self.shared.hear(&answer);
-        answer?;
+        self.ask(&mut question, settle).await?;
         let (settled, force, tried) = {
             let mut inner = self.inner.lock();
             inner.end = Some(End::Settled(usage.clone()));
@@ -195,7 +206,9 @@ impl<T: AsyncStore> Held<T> {
         drop(turn);
         self.shared.tell_settled(question.plan.hold.as_ref(), outcome.class, &settled, &force);
         self.shared.tell_key(tried.as_ref(), self.model.as_deref(), outcome.class, question.moment.at());
-        self.shared.alert(&force, &question.verdict, &question.plan.accounts).await;
+        if !self.is_local() {
+            self.shared.alert(&force, &question.verdict, &question.plan.accounts).await;
+        }
         Ok(settled)
     }
 
@@ -217,9 +230,7 @@ impl<T: AsyncStore> Held<T> {
             inner.hold.release(plan, now);
             self.report(&inner, plan, *outcome, now)
         };
-        let answer = question.ask(&self.shared.store, release).await;
-        self.shared.hear(&answer);
-        answer?;
+        self.ask(&mut question, release).await?;
         let tried = {
             let mut inner = self.inner.lock();
             inner.end = Some(End::Released);
@@ -239,7 +250,7 @@ impl<T: AsyncStore> Held<T> {
             self.inner.lock().hold.extend(plan, life, now);
             Ok(())
         };
-        question.ask(&self.shared.store, extend).await?;
+        self.ask(&mut question, extend).await?;
         Ok(self.inner.lock().hold.extended(&question.verdict))
     }
 
@@ -249,7 +260,7 @@ impl<T: AsyncStore> Held<T> {
         let priced = Usage { usd: self.inner.lock().cost(usage)?, ..usage.clone() };
         let mut question = self.question();
         let raise = |plan: &mut Plan, now| self.inner.lock().hold.raise(plan, &priced, now);
-        question.ask(&self.shared.store, raise).await?;
+        self.ask(&mut question, raise).await?;
         let is_over = effects(&question.verdict).iter().any(|effect| match effect {
             Effect::Booked { spent: Some(spent), booked, cap: Cap::At(most), .. } => {
                 spent.checked_add(*booked).is_none_or(|sum| sum > *most)
@@ -276,8 +287,15 @@ impl<T: AsyncStore> Held<T> {
             (from, inner.tried.clone(), inner.hold.op.clone(), Arc::clone(&inner.hold.force), failed)
         };
         let From { pool, call, client, estimate } = &*from;
-        let asked =
-            Asked { call, client: client.as_deref(), op: &op, act: Act::Hold, said: call.estimated(), estimate };
+        let asked = Asked {
+            call,
+            client: client.as_deref(),
+            pool: Some(pool.name()),
+            op: &op,
+            act: Act::Hold,
+            said: call.estimated(),
+            estimate,
+        };
         let pairs: Vec<(&str, &str)> = call.pairs().collect();
         let mut question = self.question();
         let began = question.moment.at();
@@ -292,9 +310,7 @@ impl<T: AsyncStore> Held<T> {
             },
             |plan, now| force.route(&asked, plan, now),
         );
-        let found = found.await;
-        self.shared.hear(&found);
-        let (moved, to) = match found? {
+        let (moved, to) = match found.await? {
             Found::Chosen(chosen, grant) => {
                 let mut inner = self.inner.lock();
                 inner.hold.go_on(&mut question.plan, &grant);
@@ -311,6 +327,18 @@ impl<T: AsyncStore> Held<T> {
         self.shared.tell_key(failed.as_ref(), self.model.as_deref(), outcome.class, question.moment.at());
         self.shared.tell_failover(&op, failed.as_ref(), to.as_ref(), outcome.class);
         Ok(moved)
+    }
+
+    /// Asks whoever keeps what is held.
+    async fn ask(
+        &self,
+        question: &mut Question,
+        fill: impl FnMut(&mut Plan, Timestamp) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        match &self.local {
+            None => question.ask(&self.shared.store, fill).await,
+            Some(local) => question.ask(&*local.store, fill).await,
+        }
     }
 
     fn question(&self) -> Question {
@@ -337,8 +365,13 @@ impl<T: AsyncStore> Drop for Held<T> {
     /// Blocks nobody, and asks no store.
     fn drop(&mut self) {
         let inner = self.inner.get_mut();
-        if inner.end.is_none() {
-            self.shared.give_up(GivenUp::Hold(inner.hold.clone()));
+        match &self.local {
+            _ if inner.end.is_some() => {}
+            None => self.shared.give_up(GivenUp::Hold(inner.hold.clone())),
+            Some(local) => {
+                local.give_up(&inner.hold, self.shared.now());
+                self.shared.lines.freed();
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a permit holds, and the plans that end it. Nothing here waits for a store.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -9,7 +10,7 @@ use crate::account::{Context, Entry, How, MeterId, Part};
 use crate::amount::{Amount, Cap, Usd};
 use crate::error::Error;
 use crate::http::Left;
-use crate::id::{LimitId, OpId};
+use crate::id::{KeyId, LimitId, OpId};
 use crate::plan::{Effect, Grant, Place, Plan, Report, Take, Used, Verdict};
 use crate::time::{Length, Timestamp};
 use crate::usage::{Class, Usage};
@@ -119,6 +120,53 @@ impl Hold {
         hold
     }
 
+    /// What a store knows of an operation, by its parts.
+    pub(super) fn found(force: Arc<Force>, parts: &[Part]) -> Option<Self> {
+        let first = parts.first()?;
+        let mut hold = Self {
+            op: first.op.clone(),
+            force,
+            places: SmallVec::new(),
+            ours: SmallVec::new(),
+            routes: Vec::new(),
+            context: parts.iter().find_map(|part| part.context.clone()),
+            began: parts.iter().map(|part| part.taken).min()?,
+            expires: parts.iter().map(|part| part.expires).max(),
+            horizon: Length::DAY,
+            relaxed: false,
+            // The store has its parts, and is told of none.
+            moved: true,
+        };
+        for part in parts {
+            let known = hold.places.iter().position(|place| place.subject == part.account);
+            let place = known.unwrap_or(hold.places.len());
+            if known.is_none() {
+                hold.places.push(Place { subject: part.account.clone(), hint: 0 });
+            }
+            let account = u16::try_from(place).ok()?;
+            let taken = |entry: &Entry| Taken {
+                account,
+                entry: *entry,
+                cap: Cap::Unlimited,
+                remaining: None,
+                window_end: None,
+            };
+            hold.ours.extend(part.entries.iter().map(taken));
+        }
+        Some(hold)
+    }
+
+    /// The upstream key that it goes out with.
+    pub(super) fn key(&self) -> Option<&KeyId> {
+        self.context.as_ref()?.key.as_ref()
+    }
+
+    /// What the call says of itself.
+    pub(super) fn dimension(&self, name: &str) -> Option<Cow<'_, str>> {
+        let mut dimensions = self.context.as_ref()?.subject.dimensions();
+        dimensions.find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
     /// Adds what a plan was granted.
     fn take(&mut self, plan: &mut Plan, grant: &Grant) {
         let ways = plan.picks.iter().zip(&grant.picked);
@@ -184,14 +232,10 @@ impl Hold {
 
     /// What a price is looked up by: the model that was asked for, and whose key it went out with.
     pub(super) fn cost(&self, usage: &Usage, provider: Option<&str>) -> Result<Option<Usd>, Error> {
-        let (Some(context), true, None) = (&self.context, self.force.prices.is_some(), usage.usd) else {
+        if self.force.prices.is_none() || usage.usd.is_some() {
             return Ok(usage.usd);
-        };
-        let of = |name: &str| {
-            let mut dimensions = context.subject.dimensions();
-            dimensions.find(|(known, _)| *known == name).map(|(_, value)| value)
-        };
-        let (model, own) = (of("model"), of("provider"));
+        }
+        let (model, own) = (self.dimension("model"), self.dimension("provider"));
         let priced = Priced { model: model.as_deref(), provider: provider.or(own.as_deref()) };
         self.force.cost(&priced, usage, self.began)
     }

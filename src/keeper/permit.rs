@@ -85,6 +85,13 @@ impl<S: Store> Permit<S> {
         self.0.headers(options)
     }
 
+    /// Whether it is held in this process alone, since the store could not be asked: see
+    /// [`Limit::when_down`](crate::Limit::when_down).
+    #[must_use]
+    pub const fn is_local(&self) -> bool {
+        self.0.is_local()
+    }
+
     /// When what it holds ends by itself, if it holds anything.
     #[must_use]
     pub fn expires(&self) -> Option<Timestamp> {

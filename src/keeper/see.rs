@@ -100,6 +100,7 @@ impl<T: AsyncStore> Shared<T> {
     async fn status(&self, view: &View) -> Picture {
         let (now, force) = (self.tidy().await, self.force());
         let mut picture = Picture::gather(&self.store, force.terms(), &force.pools, view, now).await;
+        picture.store = self.store.state();
         picture.waiting = self.lines.count();
         picture.clock = self.watch.state();
         picture

@@ -4,18 +4,20 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
 use super::builder::Builder;
 use super::clock::Watch;
+use super::door::Door;
 use super::force::Force;
 use super::hold::Hold;
+use super::local::Local;
 use super::wait::Lines;
 use crate::budgets::{self, Sink};
 use crate::clients::Clients;
-use crate::error::Error;
+use crate::error::{Error, StoreError};
 use crate::id::{OpId, Subject};
 use crate::limit::Compiled;
 use crate::observe::{Event, Told};
@@ -29,19 +31,21 @@ use crate::{keys::Pool, price::Book};
 const FEW: usize = 8;
 /// How many it ends at a time where all are wanted.
 const MANY: usize = 1_000;
+/// How many calls that were given up are kept, to be ended.
+const MOST: usize = 10_000;
 /// How long the store is not asked for such holds after none was due.
 const PAUSE: Length = Length::SECOND;
 
 pub(super) struct Shared<T> {
-    pub(super) store: T,
+    pub(super) store: Door<T>,
+    /// What is decided here while the store is down.
+    pub(super) local: Mutex<Option<Arc<Local>>>,
     pub(super) clock: Arc<dyn Clock>,
     force: RwLock<Arc<Force>>,
     pub(super) clients: Option<Arc<dyn Clients>>,
     sink: Option<Arc<dyn Sink>>,
     pub(super) told: Told,
     pub(super) watch: Watch,
-    /// Whether the store did not answer when it was asked last.
-    pub(super) is_down: AtomicBool,
     /// Calls that were given up, to be ended by the next verb.
     given_up: Mutex<Vec<GivenUp>>,
     waiting: AtomicUsize,
@@ -82,7 +86,7 @@ pub(super) struct Doubt<'a, T> {
 impl<T> Doubt<'_, T> {
     /// The store has answered. Whoever gave the operation its id can ask again.
     pub(super) fn answered<V>(&mut self, answer: &Result<V, Error>, is_the_hosts: bool) {
-        let is_lost = answer.as_ref().is_err_and(|error| error.store().is_some_and(crate::StoreError::is_unknown));
+        let is_lost = answer.as_ref().is_err_and(|error| error.store().is_some_and(StoreError::is_unknown));
         self.is_open = is_lost && !is_the_hosts;
     }
 }
@@ -116,8 +120,13 @@ impl<T> Shared<T> {
 
     /// A call has ended without a word. Its end is carried out by the next verb, and who waits for it may look.
     pub(super) fn give_up(&self, call: GivenUp) {
-        self.given_up.lock().push(call);
-        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let mut given_up = self.given_up.lock();
+        // Where a store is down for long, the rest ends when its time is over.
+        if given_up.len() < MOST {
+            given_up.push(call);
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(given_up);
         self.lines.freed();
     }
 
@@ -131,12 +140,13 @@ impl<T: AsyncStore> Shared<T> {
     pub(super) async fn new(builder: Builder<T>) -> Result<Self, Error> {
         let Builder { store, limits, compiled, pools, prices, clock, clients, sink, how, told, refuse } = builder;
         let now = clock.now();
+        let store = Door::new(store, Arc::clone(&clock), told.clone());
         let force = force_of(&store, (Terms::compile(limits)?, compiled), (pools, prices), how, now).await?;
         Ok(Self {
             store,
+            local: Mutex::new(None),
             watch: Watch::new(&*clock, refuse),
             told,
-            is_down: AtomicBool::new(false),
             clock,
             force: RwLock::new(Arc::new(force)),
             clients,
@@ -152,7 +162,7 @@ impl<T: AsyncStore> Shared<T> {
     #[inline]
     pub(super) async fn tidy(&self) -> Timestamp {
         let now = self.now();
-        if self.waiting.load(Ordering::Relaxed) > 0 {
+        if self.waiting.load(Ordering::Relaxed) > 0 && !self.store.is_shut() {
             // Whatever stands in the way of this is in the way of the verb too, which says so.
             let _ = self.end_given_up(now).await;
         }
@@ -160,6 +170,8 @@ impl<T: AsyncStore> Shared<T> {
         // A clock that stepped back does not put it off.
         if now >= next || next > now.saturating_add(PAUSE) {
             self.look_at_clock(now);
+        }
+        if (now >= next || next > now.saturating_add(PAUSE)) && !self.store.is_shut() {
             let swept = self.store.sweep(now, FEW).await;
             self.tell_swept(*swept.as_ref().unwrap_or(&0));
             let next = if swept.is_ok_and(|swept| swept >= FEW) { now } else { now.saturating_add(PAUSE) };
@@ -177,7 +189,7 @@ impl<T: AsyncStore> Shared<T> {
     }
 
     /// Ends every hold whose time is over.
-    pub(super) async fn expire(&self, now: Timestamp) -> Result<(), Error> {
+    pub(super) async fn expire(&self, now: Timestamp) -> Result<(), StoreError> {
         loop {
             let holds = self.store.sweep(now, MANY).await?;
             self.tell_swept(holds);

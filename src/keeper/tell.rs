@@ -1,6 +1,5 @@
 //! What an observer is told, once a verb has its answer and holds no lock.
 
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::force::Force;
@@ -8,7 +7,7 @@ use super::held::Held;
 use super::hold::{Booked, Settled};
 use super::shared::Shared;
 use super::{Decision, Denial};
-use crate::error::{Error, StoreError};
+use crate::error::Error;
 use crate::id::{KeyId, OpId};
 use crate::keys::{Chosen, Pool};
 use crate::observe::{Event, Overage, WaitEnd};
@@ -89,8 +88,14 @@ impl<T> Shared<T> {
 
     /// Tells of a key that cannot be used after what was said of it.
     pub(super) fn tell_key(&self, tried: Option<&Tried>, model: Option<&str>, class: Class, now: Timestamp) {
-        let Some(Tried { pool, key }) = tried.filter(|_| class != Class::Success) else { return };
-        let standing = pool.standing_here(key, model, now);
+        let Some(Tried { pool, key }) = tried else { return };
+        self.tell_out(pool, key, class, pool.standing_here(key, model, now));
+    }
+
+    pub(super) fn tell_out(&self, pool: &Pool, key: &KeyId, class: Class, standing: Option<Standing>) {
+        if class == Class::Success {
+            return;
+        }
         if let Some(standing @ (Standing::Cooling(_) | Standing::Refused | Standing::Disabled)) = standing {
             self.told.tell(|| Event::KeyOut { pool: pool.name(), key, class, standing });
         }
@@ -100,19 +105,6 @@ impl<T> Shared<T> {
     pub(super) fn tell_failover(&self, op: &OpId, from: Option<&Tried>, to: Option<&KeyId>, class: Class) {
         if let Some(Tried { pool, key }) = from {
             self.told.tell(|| Event::FailedOver { op, pool: pool.name(), from: key, to, class });
-        }
-    }
-
-    /// Tells when the store stops answering, and when it answers again.
-    pub(super) fn hear<V>(&self, answer: &Result<V, Error>) {
-        let error = answer.as_ref().err().and_then(Error::store).filter(|error| StoreError::is_unavailable(error));
-        if let Some(error) = error {
-            if !self.is_down.swap(true, Ordering::Relaxed) {
-                self.told.tell(|| Event::StoreDown { error });
-            }
-        } else if self.is_down.load(Ordering::Relaxed) && answer.is_ok() && self.is_down.swap(false, Ordering::Relaxed)
-        {
-            self.told.tell(|| Event::StoreBack);
         }
     }
 }

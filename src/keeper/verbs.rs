@@ -7,24 +7,27 @@ use super::call::Call;
 use super::denial::Denial;
 use super::force::{self, Asked, Force};
 use super::held::{From, Held};
-use super::hold::Hold;
+use super::hold::{Hold, Settled, effects};
 use super::shared::{Shared, force_of};
-use crate::account::Act;
+use crate::account::{Account, Act, How};
 use crate::budgets;
 use crate::clients;
 use crate::error::{Error, StoreError};
 use crate::id::{LimitId, OpId, Subject};
-use crate::keys::{Facts, Found, Pool};
+use crate::keys::{Answer, Facts, Found, Pool};
 use crate::limit::Compiled;
 use crate::observe::Event;
-use crate::plan::{Adopt, Plan, Used, Verdict};
-use crate::pool::Session;
+use crate::plan::{Adopt, Effect, Plan, Used, Verdict};
+use crate::pool::{Key, Session, Standing};
 use crate::price::Book;
 use crate::quota::{Cause, ClientKey, Gate};
-use crate::store::{AsyncStore, Question, ask_of};
+use crate::store::{AsyncStore, PartsOf, Question, ask_of};
 use crate::system::OpIds;
-use crate::time::Timestamp;
-use crate::usage::{Class, Usage};
+use crate::time::{Length, Timestamp};
+use crate::usage::{Class, Outcome, Usage};
+
+/// How many parts of one operation are looked at: one for each account that its limits count in.
+const PARTS: usize = 1_000;
 
 /// Who makes a call that was let in.
 #[derive(Default)]
@@ -74,40 +77,31 @@ impl<T: AsyncStore> Shared<T> {
     pub(super) async fn decide<P: std::convert::From<Held<T>>>(
         self: &Arc<Self>,
         call: &Call,
-        denied: impl Fn(&Self, &Denial),
+        tell: impl Fn(&Self, &Denial),
     ) -> Result<Decision<P>, Error> {
-        let deny = |denial| {
-            denied(self, &denial);
-            Ok(Decision::Denied(Box::new(denial)))
-        };
         let now = self.tidy().await;
         let caller = match self.gate(call, now)? {
             Ok(caller) => caller,
-            Err(cause) => return deny(Denial::gate(cause)),
+            Err(cause) => {
+                let denial = Denial::gate(cause);
+                tell(self, &denial);
+                return Ok(Decision::Denied(Box::new(denial)));
+            }
         };
-        match self.admit(call, caller, now).await {
-            Err(error) if error.store().is_some_and(StoreError::is_unavailable) => {
-                self.hear(&Err::<(), _>(error));
-                deny(Denial::down())
-            }
-            Ok(Decision::Denied(denial)) => {
-                self.hear(&Ok(()));
-                denied(self, &denial);
-                Ok(Decision::Denied(denial))
-            }
-            decision => {
-                if decision.is_ok() {
-                    self.hear(&Ok(()));
-                }
-                decision
-            }
+        let decided = match self.admit(call, &caller, now).await {
+            Err(error) if error.store().is_some_and(StoreError::is_unavailable) => self.admit_here(call, &caller, now),
+            decided => decided,
+        };
+        if let Ok(Decision::Denied(denial)) = &decided {
+            tell(self, denial);
         }
+        decided
     }
 
     async fn admit<P: std::convert::From<Held<T>>>(
         self: &Arc<Self>,
         call: &Call,
-        caller: Caller,
+        caller: &Caller,
         now: Timestamp,
     ) -> Result<Decision<P>, Error> {
         let force = self.force();
@@ -116,6 +110,7 @@ impl<T: AsyncStore> Shared<T> {
         let asked = Asked {
             call,
             client: caller.client.as_deref(),
+            pool: caller.pool(call),
             op: &op,
             act: Act::Hold,
             said: call.estimated(),
@@ -189,7 +184,6 @@ impl<T: AsyncStore> Shared<T> {
 
     pub(super) async fn charge(&self, call: &Call, usage: &Usage) -> Result<Option<Box<Denial>>, Error> {
         let charged = self.book(call, usage).await;
-        self.hear(&charged);
         if let Ok(Some(denial)) = &charged {
             self.tell_denied(denial);
         }
@@ -205,8 +199,15 @@ impl<T: AsyncStore> Shared<T> {
         };
         let op = call.op().cloned().unwrap_or_else(|| OpIds::new().next(now));
         let priced = force::priced(&force, call, usage, now)?;
-        let asked =
-            Asked { call, client: caller.client.as_deref(), op: &op, act: Act::Charge, said: usage, estimate: &priced };
+        let asked = Asked {
+            call,
+            client: caller.client.as_deref(),
+            pool: caller.pool(call),
+            op: &op,
+            act: Act::Charge,
+            said: usage,
+            estimate: &priced,
+        };
         if self.is_refused_by_clock(&force, &asked)? {
             return Ok(Some(Box::new(Denial::clock())));
         }
@@ -225,6 +226,85 @@ impl<T: AsyncStore> Shared<T> {
         self.told.tell(|| Event::Settled { op: &op, class: Class::NoVerdict, cost: priced.usd, over: &[] });
         self.alert_all(&force, &question.plan.accounts).await;
         Ok(None)
+    }
+
+    /// Notes what an upstream answered to a call that had no permit.
+    pub(super) async fn observe(&self, pool: &str, answer: &Answer<'_>) -> Result<Standing, Error> {
+        let (now, force) = (self.tidy().await, self.force());
+        let pool = force.pool(pool)?;
+        let (verdict, _) = ask_of(&self.store, now, |now| pool.observe_plan(answer, now)).await?;
+        self.lines.freed();
+        let standing = Pool::observed(&verdict);
+        let (key, class) = answer.of();
+        self.tell_out(pool, key, class, Some(standing));
+        Ok(standing)
+    }
+
+    /// What an operation holds, whoever has its permit.
+    async fn found(&self, op: &OpId) -> Result<Hold, Error> {
+        let parts = self.store.parts(&PartsOf::Op(op.clone()), None, PARTS).await?;
+        let expected = || "an operation that holds something, or did not long ago";
+        Hold::found(self.force(), &parts).ok_or_else(|| Error::invalid("operation", op, expected()))
+    }
+
+    /// Says of the key that an operation went out with how its attempt has ended.
+    fn report(&self, hold: &Hold, plan: &mut Plan, class: Class, now: Timestamp) -> Result<(), Error> {
+        let Some(key) = hold.key() else { return Ok(()) };
+        let Some(pool) = hold.force.pools.iter().find(|pool| pool.key(key).is_some()) else { return Ok(()) };
+        let model = hold.dimension("model");
+        let mut answer = Answer::new(key, Outcome::new(class), hold.began);
+        if let Some(model) = &model {
+            answer = answer.model(model);
+        }
+        pool.report(plan, &answer, now)
+    }
+
+    pub(super) async fn settle(&self, op: &OpId, usage: &Usage) -> Result<Settled, Error> {
+        usage.check()?;
+        let now = self.tidy().await;
+        let hold = self.found(op).await?;
+        let key = hold.key().and_then(|key| hold.force.pools.iter().find_map(|pool| pool.key(key)));
+        let cost = hold.cost(usage, key.as_ref().and_then(Key::of_provider))?;
+        let (priced, mut question) = (Usage { usd: cost, ..usage.clone() }, Question::new(now));
+        let settle = |plan: &mut Plan, now| {
+            hold.settle(plan, &priced, Some(Class::Success), now)?;
+            self.report(&hold, plan, Class::Success, now)
+        };
+        question.ask(&self.store, settle).await?;
+        self.lines.freed();
+        let settled = hold.settled(&question.verdict, cost);
+        self.tell_settled(Some(op), Class::Success, &settled, &hold.force);
+        self.alert(&hold.force, &question.verdict, &question.plan.accounts).await;
+        Ok(settled)
+    }
+
+    pub(super) async fn release(&self, op: &OpId) -> Result<(), Error> {
+        let now = self.tidy().await;
+        let (hold, mut question) = (self.found(op).await?, Question::new(now));
+        let release = |plan: &mut Plan, now| {
+            hold.release(plan, now);
+            self.report(&hold, plan, Class::NoVerdict, now)
+        };
+        question.ask(&self.store, release).await?;
+        self.lines.freed();
+        match effects(&question.verdict).iter().any(|effect| matches!(effect, Effect::Already(How::Settled))) {
+            true => Err(Error::conflict("operation", op, "settled", "release")),
+            false => {
+                self.tell_released(Some(op), Class::NoVerdict);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) async fn extend(&self, op: &OpId, life: Length) -> Result<Option<Timestamp>, Error> {
+        let now = self.tidy().await;
+        let (mut hold, mut question) = (self.found(op).await?, Question::new(now));
+        let extend = |plan: &mut Plan, now| {
+            hold.extend(plan, life, now);
+            Ok(())
+        };
+        question.ask(&self.store, extend).await?;
+        Ok(hold.extended(&question.verdict))
     }
 
     pub(super) async fn reset(&self, limit: &LimitId, of: &Subject) -> Result<(), Error> {
@@ -247,5 +327,19 @@ impl<T: AsyncStore> Shared<T> {
         let force: Force = force_of(&self.store, (limits, Vec::new()), (pools, prices), Adopt::Change, now).await?;
         self.put_in_force(force);
         Ok(())
+    }
+}
+
+/// What would become of a plan.
+pub(super) fn seen(
+    force: &Force,
+    plan: Plan,
+    accounts: Vec<Option<Account>>,
+    now: Timestamp,
+) -> Result<Option<Denial>, Error> {
+    let plan = Plan { op: None, ..plan };
+    match budgets::decide_on(&plan, accounts, now) {
+        Verdict::Denied(denial) => Ok(Some(Denial::limits(force.terms(), &plan, &denial))),
+        verdict => verdict.error(None).map_or(Ok(None), Err),
     }
 }

@@ -3,8 +3,8 @@
 use super::{Inner, Pool, UPSTREAM};
 use crate::error::Error;
 use crate::id::{KeyId, OpId, Secret, Subject};
-use crate::plan::{Plan, Report};
-use crate::pool::{self, Note, ProviderWindow, Said};
+use crate::plan::{Effect, Plan, Report, Verdict};
+use crate::pool::{self, Note, ProviderWindow, Said, Standing};
 use crate::time::Timestamp;
 use crate::upstream::Reading;
 use crate::usage::{Class, Concerns, Outcome, Usage};
@@ -99,12 +99,49 @@ impl<'a> Answer<'a> {
         self
     }
 
+    /// The key, and how it answered.
+    pub(crate) const fn of(&self) -> (&KeyId, Class) {
+        (self.key, self.outcome.class)
+    }
+
     pub(super) const fn was_served(&self) -> bool {
         matches!(self.outcome.class, Class::Success)
     }
 }
 
 impl Pool {
+    /// The plan by which [`Pool::observe`] tells a store what came back.
+    pub(crate) fn observe_plan(&self, answer: &Answer<'_>, now: Timestamp) -> Result<Plan, Error> {
+        let mut plan = Plan::new(now);
+        plan.hold = answer.ends.cloned();
+        if answer.ends.is_some() {
+            plan.reports.push(match answer.used {
+                None if !answer.was_served() => Report::Release { account: None },
+                // A slot is free again whatever else is not stated.
+                used => {
+                    let actual = self.actual(used.unwrap_or(&Usage::new()))?;
+                    Report::Settle { account: None, actual }
+                }
+            });
+        }
+        self.report(&mut plan, answer, now)?;
+        Ok(plan)
+    }
+
+    /// What the key is since then.
+    pub(crate) fn observed(verdict: &Verdict) -> Standing {
+        let effects = match verdict {
+            Verdict::Granted(grant) => &grant.effects[..],
+            Verdict::Denied(denial) => &denial.effects,
+            _ => &[],
+        };
+        let standing = effects.iter().find_map(|effect| match effect {
+            Effect::Health(standing) => Some(*standing),
+            _ => None,
+        });
+        standing.unwrap_or(Standing::Available)
+    }
+
     /// Adds to a plan what an answer says of the key that was used; it is booked whatever becomes of the rest. Known here at
     /// once, so that a key that has failed is not proposed by the same plan.
     ///

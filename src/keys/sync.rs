@@ -4,11 +4,10 @@ use super::records::health_in;
 use super::{Answer, Chosen, Command, Exhausted, Facts, Found, Missed, Pool};
 use crate::error::Error;
 use crate::id::{KeyId, OpId, Secret};
-use crate::plan::{Denial, Effect, Grant, Plan, Report, Verdict};
+use crate::plan::{Denial, Grant, Plan, Verdict};
 use crate::pool::{Health, Standing};
 use crate::store::{Question, Ready, Store, apply_at, block_on};
 use crate::time::Timestamp;
-use crate::usage::Usage;
 
 /// What became of a call that asked for a key.
 #[derive(Debug)]
@@ -83,32 +82,8 @@ impl Pool {
         answer: &Answer<'_>,
         now: Timestamp,
     ) -> Result<Standing, Error> {
-        let (verdict, _) = apply_at(store, now, |now| {
-            let mut plan = Plan::new(now);
-            plan.hold = answer.ends.cloned();
-            if answer.ends.is_some() {
-                plan.reports.push(match answer.used {
-                    None if !answer.was_served() => Report::Release { account: None },
-                    // A slot is free again whatever else is not stated.
-                    used => {
-                        let actual = self.actual(used.unwrap_or(&Usage::new()))?;
-                        Report::Settle { account: None, actual }
-                    }
-                });
-            }
-            self.report(&mut plan, answer, now)?;
-            Ok(plan)
-        })?;
-        let effects = match &verdict {
-            Verdict::Granted(grant) => &grant.effects[..],
-            Verdict::Denied(denial) => &denial.effects,
-            _ => &[],
-        };
-        let standing = effects.iter().find_map(|effect| match effect {
-            Effect::Health(standing) => Some(*standing),
-            _ => None,
-        });
-        Ok(standing.unwrap_or(Standing::Available))
+        let (verdict, _) = apply_at(store, now, |now| self.observe_plan(answer, now))?;
+        Ok(Self::observed(&verdict))
     }
 
     /// Carries out a command.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Shape, Weights};
+use super::{Shape, Weights, WhenDown};
 use crate::account::{Ask, Audit, Firm, Kernel, MeterId, OnExpiry, Rule, Short};
 use crate::amount::{Amount, Cap, Measure};
 use crate::error::Error;
@@ -29,6 +29,7 @@ pub struct Compiled {
     pub(super) weights: Weights,
     pub(super) alerts: Vec<u16>,
     pub(super) relaxed: bool,
+    pub(super) when_down: WhenDown,
 }
 
 /// What a call means that lacks a dimension of the limit.
@@ -73,6 +74,12 @@ impl Compiled {
     #[must_use]
     pub const fn is_relaxed(&self) -> bool {
         self.relaxed
+    }
+
+    /// What becomes of a call that it concerns while the store cannot be asked.
+    #[must_use]
+    pub const fn when_down(&self) -> WhenDown {
+        self.when_down
     }
 
     /// At which shares of the amount it alerts, in percent, rising.

@@ -38,7 +38,8 @@ impl Picture {
     ) -> Self {
         let mut picture = Self {
             at: now,
-            store: StoreState::Answers,
+            store: StoreState::Up,
+            unread: None,
             waiting: 0,
             clock: ClockState::default(),
             limits: Vec::new(),
@@ -51,7 +52,7 @@ impl Picture {
             picture.limits = terms.iter().map(LimitView::of).collect();
         }
         if let Err(error) = picture.fill(store, terms, pools, view, now).await {
-            picture.store = StoreState::Silent(error.to_string());
+            picture.unread = Some(error.to_string());
         }
         picture
     }

@@ -49,16 +49,17 @@ const HOLDS: [Column; 5] =
 /// The whole page as text, each line at most 100 columns wide. Lengths are rounded down, and what is too long is cut.
 impl fmt::Display for Picture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { at, store, waiting, clock, limits, budgets, pools, holds, next } = self;
+        let Self { at, store, unread, waiting, clock, limits, budgets, pools, holds, next } = self;
         write!(f, "{at}: ")?;
         match store {
-            StoreState::Answers => f.write_str("the store answers")?,
-            StoreState::Silent(why) => {
-                let why = why.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
-                write!(f, "the store is silent: {}", cut(&why, 40))?;
-            }
+            StoreState::Up => f.write_str("the store is up")?,
+            StoreState::Down { until } => write!(f, "the store is down, and asked again at {until}")?,
         }
         writeln!(f, "; {waiting} waiting")?;
+        if let Some(why) = unread {
+            let why: String = why.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+            writeln!(f, "not all could be read: {}", cut(&why, 76))?;
+        }
         if let Some(jump) = clock.last {
             write!(f, "the clock jumped ahead by {} at {}", rough(Some(jump.by.into())), jump.from)?;
             f.write_str(if clock.refusing { "; hard limits of money refuse until that is accepted\n" } else { "\n" })?;

@@ -6,7 +6,7 @@ use super::pools::{KeyPlan, Plan};
 use crate::account::{Ask, Firm, MeterId};
 use crate::amount::Cap;
 use crate::keys::OnExhausted;
-use crate::limit::{Compiled, Limit, Own, Shape};
+use crate::limit::{Compiled, Limit, Own, Shape, WhenDown};
 use crate::pool::{Cooling, Strategy};
 use crate::price::{Book, Entry, Price};
 use crate::time::Timestamp;
@@ -65,7 +65,7 @@ fn alike(one: &Compiled, other: &Compiled) -> bool {
 
 fn edited(old: &Compiled, new: &Compiled, changes: &mut Changes) {
     let name = new.id().as_str();
-    let fields: [(&'static str, Value<Compiled>, Effect); 17] = [
+    let fields: [(&'static str, Value<Compiled>, Effect); 18] = [
         ("measure", |limit| Some(limit.measure().to_string()), Effect::Kept),
         ("window", |limit| Some(limit.schedule()), Effect::Fresh),
         ("by", |limit| listed(limit.by()), Effect::Fresh),
@@ -124,6 +124,7 @@ fn edited(old: &Compiled, new: &Compiled, changes: &mut Changes) {
         ("weights", weights, Effect::Kept),
         ("alert_at_percent", |limit| listed(limit.alerts()), Effect::Kept),
         ("relaxed", |limit| Some(limit.is_relaxed().to_string()), Effect::Kept),
+        ("when_down", |limit| Some(when_down(limit.when_down())), Effect::Kept),
     ];
     let balances = [old, new].into_iter().all(|limit| matches!(limit.shape(), Shape::Credits(..)));
     for (field, value, effect) in fields {
@@ -156,6 +157,13 @@ fn weights(limit: &Compiled) -> Option<String> {
     let tokens = *limit.measure() == crate::amount::Measure::Tokens;
     let parts = kinds.into_iter().filter_map(|(name, usage)| Some(format!("{name} {}", limit.used(&usage).ok()??)));
     tokens.then(|| parts.collect::<Vec<_>>().join(", "))
+}
+
+fn when_down(limit: WhenDown) -> String {
+    match limit {
+        WhenDown::Refuse => "refuse".to_owned(),
+        WhenDown::Local { percent } => format!("{percent}%"),
+    }
 }
 
 fn listed<T: ToString>(values: impl IntoIterator<Item = T>) -> Option<String> {

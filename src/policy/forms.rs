@@ -125,6 +125,7 @@ forms! {
         audit: Word,
         weights: Option<Weights>,
         relaxed: Word,
+        when_down: Word,
     }
     RefillForm {
         amount: Word,

@@ -8,7 +8,7 @@ use super::text;
 use crate::account::{Audit, OnExpiry};
 use crate::amount::{Amount, Measure, Usd};
 use crate::id::{self, Subject};
-use crate::limit::{Limit, Shape};
+use crate::limit::{Limit, Shape, WhenDown};
 
 /// The words that a policy lists as its own.
 #[derive(Clone, Debug, Default)]
@@ -108,6 +108,23 @@ pub(super) fn limit(entry: &Entry<LimitForm>, path: &str, words: &Words, finding
         Some(Raw::Switch(true)) => set(findings, &Limit::relaxed),
         None | Some(Raw::Switch(false)) => {}
         Some(other) => findings.refuse(&at("relaxed"), other, "true, false, or money"),
+    }
+    if let Some(raw) = &form.when_down {
+        // A percentage as people write it, or the word for what happens anyway.
+        let percent = |text: &str| text.strip_suffix('%').and_then(digits)?.parse::<u8>().ok();
+        match raw {
+            Raw::Text(text) if text == "refuse" => {}
+            Raw::Text(text) if percent(text).is_some_and(|percent| (1..=100).contains(&percent)) => {
+                let percent = percent(text).unwrap_or_default();
+                // What is counted and when decides whether that may be said of it.
+                if clean {
+                    set(findings, &|limit| limit.when_down(WhenDown::Local { percent }));
+                }
+            }
+            other => {
+                findings.refuse(&at("when_down"), other, "refuse, or a share of the amount from \"1%\" to \"100%\"")
+            }
+        }
     }
     if let Some(note) = findings.text(&at("note"), form.note.as_ref()) {
         set(findings, &|limit| limit.note(&note));

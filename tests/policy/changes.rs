@@ -75,6 +75,7 @@ fn every_setting_of_a_limit_is_seen() {
         (", weights = { output = 2000 }", "weights"),
         (", alert_at_percent = 80", "alert_at_percent"),
         (", relaxed = true", "relaxed"),
+        (", when_down = \"50%\"", "when_down"),
         (", note = \"x\"", "note"),
         (", zone = \"+01:00\"", "window"),
         (", day = 3", "window"),

@@ -97,7 +97,8 @@ fn every_setting_of_the_fields_arrives() {
         limits = [
             { measure = "tokens", amount = 5, window = "30d", anchor = 2026-01-15T10:30:00Z, note = "n", weights = { output = 3000 } },
             { measure = "pages", amount = 5, window = "month", day = 31, at = "09:00", zone = "+05:30" },
-            { measure = "tokens", amount = 5, window = "week", week_start = "sunday", alert_at_percent = [100, 80] },
+            { measure = "tokens", amount = 5, window = "week", week_start = "sunday", alert_at_percent = [100, 80],
+              when_down = "25%" },
             { measure = "tokens", amount = 5, window = "7d", shape = "first_use", until = 2027-01-01, in_steps = true },
             { measure = "requests", amount = 5, shape = "credits", zone = "+01:00", on_expiry = "release", audit = "none",
               refill = { amount = 9, every = "month", day = 15, policy = "add_capped", most = 50 }, relaxed = "money" },
@@ -114,6 +115,7 @@ fn every_setting_of_the_fields_arrives() {
     assert_eq!(limits[1].to_string(), "5 pages per month, day 31 at 09:00 +05:30");
     assert_eq!(limits[2].to_string(), "5 tokens per week, sunday at 00:00 UTC");
     assert_eq!(limits[2].alerts(), [80, 100]);
+    assert_eq!(limits[2].when_down(), keyward::limit::WhenDown::Local { percent: 25 });
     assert!(text(3).contains("2027-01-01T00:00:00Z") && text(3).contains("InSteps"), "{}", text(3));
     assert!(text(4).contains("AddCapped { most: 50 }") && text(4).contains("Month { day: 15 }"), "{}", text(4));
     assert!(limits[4].is_relaxed());
@@ -255,9 +257,10 @@ proptest! {
     }
 
     #[test]
-    fn no_value_of_any_field_panics(field in 0..21_usize, value in values(), text in 0..SCRAPS.len()) {
+    fn no_value_of_any_field_panics(field in 0..22_usize, value in values(), text in 0..SCRAPS.len()) {
         let fields = ["limit", "name", "note", "measure", "amount", "window", "shape", "zone", "buckets", "burst", "anchor",
-            "until", "in_steps", "week_start", "day", "at", "if_present", "assume", "soft", "on_expiry", "relaxed"];
+            "until", "in_steps", "week_start", "day", "at", "if_present", "assume", "soft", "on_expiry", "relaxed",
+            "when_down"];
         let mut limit = serde_json::json!({"measure": "requests", "amount": 5, "window": SCRAPS[text]});
         limit[fields[field]] = value;
         let written = serde_json::json!({"limits": [limit]});

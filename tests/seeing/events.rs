@@ -223,8 +223,9 @@ fn an_observer_may_ask_the_keeper_and_the_permit_that_it_is_told_of() {
 
 #[test]
 fn a_store_that_stops_answering_is_told_once_and_so_is_its_return() {
-    let (log, store) = (Log::default(), Switched::default());
+    let (log, store, clock) = (Log::default(), Switched::default(), ManualClock::at(start()));
     let keeper = Keeper::builder()
+        .clock(clock.clone())
         .store(store.clone())
         .limit(Limit::requests(9).per_minute().named("rate"))
         .observer(log.clone())
@@ -237,6 +238,7 @@ fn a_store_that_stops_answering_is_told_once_and_so_is_its_return() {
     }
     assert!(permit.release().is_err());
     store.down.store(false, Ordering::SeqCst);
+    clock.advance(secs(60));
     permit.release().unwrap();
     granted(keeper.acquire(&Call::new().under(host("b"))).unwrap()).release().unwrap();
     let down = format!("store down: {}", StoreError::unavailable("switched off"));

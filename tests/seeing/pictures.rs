@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use keyward::budget::Outlook;
+use keyward::keeper::StoreState;
 use keyward::keys::Pool;
-use keyward::picture::{StoreState, View};
+use keyward::picture::View;
 use keyward::pool::Key;
 use keyward::{Call, Class, Keeper, Limit, ManualClock, Outcome, Secret, Timestamp, Usage, Usd};
 
@@ -88,7 +89,7 @@ fn pages_together_show_everything_once() {
             let picture = keeper.status(&view);
             let of_keys: usize = picture.pools.iter().map(|pool| pool.keys.len()).sum();
             assert!(picture.budgets.len() + of_keys + picture.holds.len() <= most, "{most}: {picture}");
-            assert_eq!(picture.store, StoreState::Answers);
+            assert_eq!((picture.store, &picture.unread), (StoreState::Up, &None));
             pages += 1;
             limits += picture.limits.len();
             budgets.extend(picture.budgets.into_iter().map(|budget| budget.standing.subject));
@@ -156,11 +157,14 @@ fn a_store_that_does_not_answer_is_shown_as_that_and_the_rest_is_shown() {
     let keeper = Keeper::builder().store(store.clone()).limit(Limit::requests(1).per_day()).build().unwrap();
     store.down.store(true, std::sync::atomic::Ordering::SeqCst);
     let picture = keeper.status(&View::new());
-    assert_eq!(picture.store, StoreState::Silent("the store is unavailable: switched off".to_owned()));
+    assert!(matches!(picture.store, StoreState::Down { .. }));
+    let unread = picture.unread.clone().unwrap();
+    assert!(unread.starts_with("the store is unavailable: "), "{unread}");
     assert_eq!((picture.limits.len(), picture.next.is_none()), (1, true));
     let shown = picture.to_string();
-    let first = "the store is silent: the store is unavailable: switched off; 0 waiting";
-    assert!(shown.lines().next().unwrap().ends_with(first), "{shown}");
+    let mut lines = shown.lines();
+    assert!(lines.next().unwrap().contains(": the store is down, and asked again at "), "{shown}");
+    assert!(lines.next().unwrap().starts_with("not all could be read: the store is unavailable: "), "{shown}");
 }
 
 #[test]

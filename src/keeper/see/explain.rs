@@ -45,6 +45,9 @@ pub struct Explanation {
     pub limits: Vec<LimitCheck>,
     /// The keys of its pool and of the pool's fallbacks: those that it would come to, in their order, then others.
     pub keys: Vec<KeyCheck>,
+    /// Whether the store could not be asked, so that it would be decided in this process alone, or not at all; the limits are
+    /// not told apart then.
+    pub is_local: bool,
     /// Why it would be refused; `None` if it would not be.
     pub denial: Option<Denial>,
 }
@@ -160,6 +163,7 @@ impl<T: AsyncStore> Shared<T> {
             price: PriceUsed { usd: None, entry: None },
             limits: Vec::new(),
             keys: Vec::new(),
+            is_local: false,
             denial: None,
         };
         let caller = match self.gate(call, now)? {
@@ -182,6 +186,7 @@ impl<T: AsyncStore> Shared<T> {
         let asked = Asked {
             call,
             client: caller.client.as_deref(),
+            pool: caller.pool(call),
             op: &op,
             act: Act::Hold,
             said: call.estimated(),
@@ -190,7 +195,11 @@ impl<T: AsyncStore> Shared<T> {
         let pool = caller.pool(call).map(|name| force.pool(name)).transpose()?;
         let rehearsal = Rehearsal { store: &self.store, force: &force, asked: &asked, now };
         match rehearsal.run(&mut told, pool).await {
-            Err(error) if error.store().is_some_and(StoreError::is_unavailable) => told.denial = Some(Denial::down()),
+            Err(error) if error.store().is_some_and(StoreError::is_unavailable) => {
+                told.limits.clear();
+                told.is_local = true;
+                told.denial = self.peek_here(&force, &asked, &caller, now)?;
+            }
             done => done?,
         }
         if self.is_refused_by_clock(&force, &asked)? {

@@ -11,13 +11,16 @@ use crate::time::{Timestamp, When};
 /// The verdict, and below it what led there: a line for each limit, and for each key.
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { at, gate, price, limits, keys, denial } = self;
+        let Self { at, gate, price, limits, keys, is_local, denial } = self;
         match (denial, self.key()) {
             (Some(denial), _) => writeln!(f, "{denial}")?,
             (None, Some(key)) => writeln!(f, "passes, with key {key}")?,
             (None, None) => f.write_str("passes\n")?,
         }
         writeln!(f, "  asked at {at}; {gate}; {price}")?;
+        if *is_local {
+            f.write_str("  the store cannot be asked\n")?;
+        }
         for limit in limits {
             writeln!(f, "  {limit}")?;
         }
