@@ -91,7 +91,9 @@ fn everything(observer: impl Observer + 'static, callers: usize) {
 
 /// Events as a subscriber sees them: level, message, fields.
 #[derive(Clone, Default)]
-struct Events(Arc<Mutex<Vec<(tracing::Level, BTreeMap<String, String>)>>>);
+struct Events(Arc<Mutex<Vec<Seen>>>);
+
+type Seen = (tracing::Level, BTreeMap<String, String>);
 
 impl tracing::Subscriber for Events {
     fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
