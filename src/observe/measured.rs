@@ -4,6 +4,7 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 
 use super::{Event, Observer, WaitEnd};
 use crate::amount::Amount;
+use crate::id::LimitId;
 use crate::quota::Cause;
 use crate::usage::Class;
 
@@ -86,7 +87,7 @@ impl Observer for MetricsObserver {
                 let cost = cost.map_or(Amount::ZERO, Amount::from).get();
                 counter!("keyward_cost_nanodollars_total").increment(cost.unsigned_abs());
                 for one in *over {
-                    let limit = named(one.limit.as_ref().map(crate::LimitId::as_str));
+                    let limit = named(one.limit.as_ref().map(LimitId::as_str));
                     counter!("keyward_overage_total", "limit" => limit).increment(1);
                 }
             }
@@ -106,7 +107,7 @@ impl Observer for MetricsObserver {
                 counter!("keyward_keys_out_total", "pool" => pool, "outcome" => outcome(*class)).increment(1);
             }
             Event::Alert(alert) => {
-                let limit = named(alert.limit.as_ref().map(crate::LimitId::as_str));
+                let limit = named(alert.limit.as_ref().map(LimitId::as_str));
                 let percent = alert.percent.to_string();
                 counter!("keyward_alerts_total", "limit" => limit, "percent" => percent).increment(1);
             }
