@@ -3,6 +3,7 @@
 //! `cargo run --example quickstart`
 #![allow(clippy::print_stdout)]
 
+use keyward::picture::View;
 use keyward::{Call, Clock, Decision, Keeper, Length, Limit, ManualClock, Timestamp, Usage, Usd};
 
 fn main() -> Result<(), keyward::Error> {
@@ -41,11 +42,6 @@ fn main() -> Result<(), keyward::Error> {
     drop(keeper.acquire(&call)?);
     keeper.sweep()?;
 
-    println!("\nwhere everything stands:");
-    for standing in keeper.status(None, 100)?.standings {
-        let (measure, status) = (&standing.measure, &standing.status);
-        let left = status.remaining.map_or("without end".to_owned(), |left| measure.show(left));
-        println!("  {:<32} {}: {} used, {left} left", standing.limit, standing.subject, measure.show(status.spent));
-    }
+    print!("\nwhere everything stands, {}", keeper.status(&View::new()));
     Ok(())
 }

@@ -35,7 +35,8 @@ pub use alerts::{Alert, Claims, Sink, alert, alert_page, alerts_after, claims, s
 pub use ask::{Asked, Blocker, ask, ask_plan, decide_on, explain, no_own};
 pub use credits::{Changed, Credits, change_plan, read_change};
 pub use purse::{Charged, OlderStore, Purse, Purses, Spent};
-pub use standing::{Page, Standing, forecast, page_of, so_far, standing, status, statuses};
+pub(crate) use standing::Uses;
+pub use standing::{Page, Standing, forecast, so_far, standing, status, statuses};
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -31,6 +31,7 @@
 mod aio;
 mod builder;
 mod call;
+mod clock;
 mod denial;
 mod door;
 mod force;
@@ -38,7 +39,9 @@ mod held;
 mod hold;
 mod local;
 mod permit;
+mod see;
 mod shared;
+mod tell;
 mod verbs;
 mod wait;
 
@@ -46,15 +49,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::picture::StoreState;
 pub use aio::{AsyncKeeper, AsyncPermit};
 pub use builder::Builder;
 pub use call::Call;
 pub use denial::Denial;
-pub use door::StoreState;
 pub use hold::{Booked, Remaining, Settled};
 pub use permit::{Moved, Permit, SoFar};
+pub use see::{Explanation, GateCheck, KeyCheck, LimitCheck, PriceUsed};
 
-use crate::budgets;
 use crate::error::Error;
 use crate::id::{LimitId, OpId, Subject};
 use crate::keys::{Answer, Pool};
@@ -155,15 +158,6 @@ impl<S: Store> Keeper<S> {
         sleeper.run(self.0.acquire_within(call, most, |length| sleeper.nap(length)))
     }
 
-    /// Whether a call would pass the keeper's limits now, and if not, why. Nothing is held, spent or changed. The keys of its
-    /// pool, and limits that go by the key, are not asked.
-    ///
-    /// # Errors
-    /// As [`Keeper::acquire`].
-    pub fn peek(&self, call: &Call) -> Result<Option<Denial>, Error> {
-        block_on(self.0.peek(call))
-    }
-
     /// Books what a call used that asked nobody before: refused only if a hard limit has no room for it, and then nothing
     /// is booked.
     ///
@@ -236,14 +230,6 @@ impl<S: Store> Keeper<S> {
     /// A limit that the keeper does not have, or that is a balance; what the store says.
     pub fn reset(&self, limit: &LimitId, of: &Subject) -> Result<(), Error> {
         block_on(self.0.reset(limit, of))
-    }
-
-    /// Where every limit stands that the subjects of a page have met: see [`budgets::statuses`].
-    ///
-    /// # Errors
-    /// The store could not be read.
-    pub fn status(&self, after: Option<&Subject>, most: usize) -> Result<budgets::Page, Error> {
-        block_on(self.0.status(after, most))
     }
 
     /// Puts other limits, pools and prices in the place of those in force, all at once; calls under way end by those that

@@ -59,6 +59,7 @@ pub use builder::{Builder, OnExhausted};
 pub use chosen::Chosen;
 pub use commands::Command;
 pub(crate) use drive::{Found, Missed};
+pub(crate) use records::health_in;
 pub use records::{KeyRecord, Spend, Which};
 pub use search::{Exhausted, Facts, Learned, Look, Proposal, Search, Way};
 pub use sync::Acquired;
@@ -67,7 +68,7 @@ use crate::amount::Cap;
 use crate::error::Error;
 use crate::id::{KeyId, LimitId, Subject};
 use crate::limit::Compiled;
-use crate::pool::{Cooling, Explained, Key, Roster, Wanted};
+use crate::pool::{Cooling, Explained, Key, Roster, Standing, Wanted};
 use crate::terms::Term;
 use crate::time::{Length, Timestamp};
 use crate::upstream::{Next, Retries};
@@ -91,6 +92,7 @@ struct Core {
 }
 
 /// What changes while a pool is used.
+#[derive(Clone)]
 struct Inner {
     roster: Roster,
     keys: BTreeMap<KeyId, Entry>,
@@ -193,6 +195,31 @@ impl Pool {
     /// Whether some key but this one could serve, here or in a fallback, now or later.
     fn has_others(&self, key: &KeyId, now: Timestamp) -> bool {
         self.0.inner.lock().roster.has_others(key, now) || self.fallback().is_some_and(|pool| pool.has_others(key, now))
+    }
+
+    /// What is known here of a key, or of the key with a model where nothing speaks against the key itself.
+    pub(crate) fn standing_here(&self, key: &KeyId, model: Option<&str>, now: Timestamp) -> Option<Standing> {
+        let inner = self.0.inner.lock();
+        let of_key = inner.roster.health(key).map(|health| health.standing(now));
+        let with_model = model.and_then(|model| inner.roster.health_with(key, model));
+        match of_key {
+            Some(Standing::Available) => with_model.map(|health| health.standing(now)).or(of_key),
+            other => other,
+        }
+    }
+
+    /// A copy of it and of its fallbacks, on which a search can be rehearsed: what that learns and counts stays in the copy.
+    pub(crate) fn rehearsed(&self) -> Self {
+        let Core { name, cooling, exhausted, fallback, look_every, random, inner } = &*self.0;
+        Self(Arc::new(Core {
+            name: name.clone(),
+            cooling: *cooling,
+            exhausted: *exhausted,
+            fallback: fallback.as_ref().map(Self::rehearsed),
+            look_every: *look_every,
+            random: random.clone(),
+            inner: Mutex::new(inner.lock().clone()),
+        }))
     }
 
     /// A call with this key is over, or was never made. A [`Chosen`] says so by itself when it is dropped.

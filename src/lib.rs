@@ -18,6 +18,8 @@ pub mod keyed;
 pub mod keys;
 pub mod limit;
 pub mod limiter;
+pub mod observe;
+pub mod picture;
 pub mod plan;
 #[cfg(feature = "serde")]
 #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]

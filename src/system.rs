@@ -14,7 +14,9 @@
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
@@ -74,6 +76,12 @@ impl Clock for SystemClock {
             Source::Cheap => source::cheap(),
             Source::Precise => source::precise(),
         }
+    }
+
+    /// Since the first time that it was asked. What a machine sleeps may be left out.
+    fn passed(&self) -> Option<Duration> {
+        static FIRST: OnceLock<Instant> = OnceLock::new();
+        Some(FIRST.get_or_init(Instant::now).elapsed())
     }
 }
 

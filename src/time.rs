@@ -497,17 +497,31 @@ impl When {
 pub trait Clock: Send + Sync {
     /// The instant that it is now.
     fn now(&self) -> Timestamp;
+
+    /// How much time has passed since some instant of the past, by a clock that nobody can set: what tells a jump of the
+    /// other from time that passed. `None` if there is no such clock, and then no jump is noticed. Read once a second.
+    fn passed(&self) -> Option<Duration> {
+        None
+    }
 }
 
 impl<C: Clock + ?Sized> Clock for &C {
     fn now(&self) -> Timestamp {
         (**self).now()
     }
+
+    fn passed(&self) -> Option<Duration> {
+        (**self).passed()
+    }
 }
 
 impl<C: Clock + ?Sized> Clock for Arc<C> {
     fn now(&self) -> Timestamp {
         (**self).now()
+    }
+
+    fn passed(&self) -> Option<Duration> {
+        (**self).passed()
     }
 }
 
@@ -523,43 +537,53 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
 /// assert_eq!(seen_elsewhere.now(), Timestamp::from_micros(59_000_000));
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct ManualClock(Arc<AtomicI64>);
+pub struct ManualClock(Arc<Hands>);
+
+#[derive(Debug, Default)]
+struct Hands {
+    shown: AtomicI64,
+    /// The time that has passed, whatever is shown.
+    passed: AtomicI64,
+}
 
 impl ManualClock {
     /// A clock that shows this instant.
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
-        Self(Arc::new(AtomicI64::new(now.0)))
+        Self(Arc::new(Hands { shown: AtomicI64::new(now.0), passed: AtomicI64::new(0) }))
     }
 
-    /// Shows this instant from now on.
+    /// Shows this instant from now on, although no time has passed.
     pub fn set(&self, now: Timestamp) {
-        self.0.store(now.0, Ordering::SeqCst);
+        self.0.shown.store(now.0, Ordering::SeqCst);
     }
 
-    /// Moves forward, at most to the end of time.
+    /// So much time passes, at most to the end of time.
     pub fn advance(&self, length: Length) {
-        self.step(|now| now.saturating_add(length));
+        step(&self.0.passed, |passed| passed.saturating_add(length.0));
+        step(&self.0.shown, |shown| shown.saturating_add(length.0));
     }
 
     /// Moves back, at most to the beginning of time.
     pub fn step_back(&self, length: Length) {
-        self.step(|now| now.saturating_sub(length));
+        step(&self.0.shown, |shown| shown.saturating_sub(length.0));
     }
+}
 
-    fn step(&self, change: impl Fn(Timestamp) -> Timestamp) {
-        let mut now = self.0.load(Ordering::SeqCst);
-        while let Err(other) =
-            self.0.compare_exchange_weak(now, change(Timestamp(now)).0, Ordering::SeqCst, Ordering::SeqCst)
-        {
-            now = other;
-        }
+fn step(hand: &AtomicI64, change: impl Fn(i64) -> i64) {
+    let mut now = hand.load(Ordering::SeqCst);
+    while let Err(other) = hand.compare_exchange_weak(now, change(now), Ordering::SeqCst, Ordering::SeqCst) {
+        now = other;
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::SeqCst))
+        Timestamp(self.0.shown.load(Ordering::SeqCst))
+    }
+
+    fn passed(&self) -> Option<Duration> {
+        Some(Duration::from_micros(self.0.passed.load(Ordering::SeqCst).unsigned_abs()))
     }
 }
 

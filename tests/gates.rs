@@ -204,7 +204,7 @@ fn the_table_is_that_of_the_semantics() {
         assert_eq!((reply.status, &*reply.code), (status, code), "{limit}");
     }
     let statuses: Vec<u16> = Cause::ALL.iter().map(|cause| cause.answer().status).collect();
-    assert_eq!(statuses, [401, 401, 403, 403, 403, 403, 403, 429, 402, 429, 429, 429, 503, 503]);
+    assert_eq!(statuses, [401, 401, 403, 403, 403, 403, 403, 429, 402, 429, 429, 429, 503, 503, 503]);
 }
 
 #[test]

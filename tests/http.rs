@@ -113,6 +113,7 @@ fn every_cause_is_answered_as_the_table_says() {
         (Cause::PoolLimited, 429, "upstream_rate_limited", Some("30")),
         (Cause::PoolDown, 503, "upstream_unavailable", Some("30")),
         (Cause::Store, 503, "store_unavailable", None),
+        (Cause::Clock, 503, "clock_jumped", None),
     ];
     assert_eq!(table.map(|(cause, ..)| cause), Cause::ALL);
     for (cause, status, code, retry_after) in table {

@@ -8,6 +8,7 @@ use keyward::budgets::Alert;
 use keyward::clients::{self, MemoryClients};
 use keyward::keeper::{Moved, Permit};
 use keyward::keys::Pool;
+use keyward::picture::View;
 use keyward::price::{Book, Entry, Price};
 use keyward::quota::{Cause, KeyPatch, Table};
 use keyward::store::{Filter, PartsOf, verify};
@@ -42,11 +43,10 @@ fn denied<S: Store>(decision: Decision<Permit<S>>) -> Denial {
 
 /// What a subject has spent and holds of the only limit that it has met.
 fn count<S: Store>(keeper: &Keeper<S>, of: &str, limit: &str) -> (i64, i64) {
-    let page = keeper.status(None, 1_000).unwrap();
-    let found = page
-        .standings
-        .iter()
-        .find(|standing| standing.subject.to_string() == of && standing.limit.to_string().contains(limit));
+    let picture = keeper.status(&View::new().most(1_000));
+    let mut standings = picture.budgets.iter().map(|budget| &budget.standing);
+    let found =
+        standings.find(|standing| standing.subject.to_string() == of && standing.limit.to_string().contains(limit));
     found.map_or((0, 0), |found| (found.status.spent.get(), found.status.held.get()))
 }
 

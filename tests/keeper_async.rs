@@ -13,6 +13,7 @@ use std::time::Duration;
 use keyward::clients::{self, MemoryClients};
 use keyward::keeper::{AsyncKeeper, AsyncPermit, Builder, Moved};
 use keyward::keys::Pool;
+use keyward::picture::View;
 use keyward::quota::KeyPatch;
 use keyward::store::{Filter, PartsOf, Ready, block_on, verify};
 use keyward::{
@@ -74,8 +75,12 @@ fn budget(clock: &ManualClock) -> AsyncKeeper<Slow> {
 
 /// What is spent and held of a limit, over all subjects.
 fn count(keeper: &AsyncKeeper<Slow>, limit: &str) -> (i64, i64) {
-    let page = block_on(keeper.status(None, 1_000)).unwrap();
-    let found = page.standings.iter().filter(|standing| standing.limit.to_string().contains(limit));
+    let picture = block_on(keeper.status(&View::new().most(1_000)));
+    let found = picture
+        .budgets
+        .iter()
+        .map(|budget| &budget.standing)
+        .filter(|standing| standing.limit.to_string().contains(limit));
     found.fold((0, 0), |sum, one| (sum.0 + one.status.spent.get(), sum.1 + one.status.held.get()))
 }
 
@@ -413,7 +418,8 @@ fn every_future_can_be_sent() {
     sent(keeper.acquire_within(&call, Duration::ZERO, nap));
     sent(keeper.peek(&call));
     sent(keeper.charge(&call, &usage));
-    sent(keeper.status(None, 1));
+    sent(keeper.explain(&call));
+    sent(keeper.status(&View::new()));
     sent(keeper.apply([], [], None));
     sent(keeper.sweep());
     let permit = block_on(keeper.acquire(&call)).unwrap().granted().unwrap();

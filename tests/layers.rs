@@ -19,7 +19,10 @@ const FLOORS: [&[&str]; 7] = [
     &["limiter", "budget", "quota", "pool", "price", "upstream"],
     &["limit", "account", "plan"],
     &["store"],
-    &["policy", "keeper", "keyed", "http", "system", "terms", "keys", "clients", "budgets", "reports", "tower"],
+    &[
+        "policy", "keeper", "keyed", "http", "system", "terms", "keys", "clients", "budgets", "reports", "observe",
+        "picture", "tower",
+    ],
     // Beside the house: it may see all, and is seen by none.
     &["conformance"],
 ];

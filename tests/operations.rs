@@ -6,6 +6,7 @@ use std::sync::Arc;
 use keyward::clients::{self, MemoryClients};
 use keyward::keeper::{AsyncKeeper, Permit};
 use keyward::keys::{Answer, Pool};
+use keyward::picture::View;
 use keyward::pool::{Key, Standing};
 use keyward::price::{Book, Entry, Price};
 use keyward::quota::KeyPatch;
@@ -54,10 +55,11 @@ fn granted(decision: Decision<Permit<Shared>>) -> Permit<Shared> {
 }
 
 fn count(keeper: &Keeper<Shared>, of: &str, limit: &str) -> (i64, i64) {
-    let page = keeper.status(None, 1_000).unwrap();
+    let picture = keeper.status(&View::new().most(1_000));
     let is_it =
         |one: &&keyward::budgets::Standing| one.subject.to_string() == of && one.limit.to_string().contains(limit);
-    page.standings.iter().find(is_it).map_or((0, 0), |one| (one.status.spent.get(), one.status.held.get()))
+    let mut standings = picture.budgets.iter().map(|budget| &budget.standing);
+    standings.find(is_it).map_or((0, 0), |one| (one.status.spent.get(), one.status.held.get()))
 }
 
 /// The process that had sent the request was gone when its answer came to another.

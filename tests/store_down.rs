@@ -8,6 +8,7 @@ use keyward::account::{Account, Audit, Part, Row};
 use keyward::keeper::{Permit, StoreState};
 use keyward::keys::Pool;
 use keyward::limit::WhenDown;
+use keyward::picture::View;
 use keyward::plan::{LimitRecord, Plan, Verdict};
 use keyward::quota::Table;
 use keyward::store::{Filter, PartKey, PartsOf, Total, verify};
@@ -263,8 +264,8 @@ fn calls_that_were_given_up_wait_until_the_store_is_back() {
     store.goes(false);
     clock.set(later(20_000));
     keeper.sweep().unwrap();
-    let page = keeper.status(None, 10).unwrap();
-    let status = &page.standings[0].status;
+    let picture = keeper.status(&View::new());
+    let status = &picture.budgets[0].standing.status;
     assert_eq!((status.spent, status.held), (Usd::dollars(30).into(), Amount::ZERO));
     assert_eq!(verify(&*store.store, clock.now()).unwrap(), []);
 }

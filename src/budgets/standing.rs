@@ -1,7 +1,9 @@
 //! Where budgets stand: one, many by page, and what is to be expected of them.
 
+use std::collections::BTreeMap;
+
 use super::{PAGE, sweep};
-use crate::account::{Account, Counter, Kernel, Kind, Meter, RowEntry};
+use crate::account::{Account, Counter, Kernel, Kind, Meter, MeterId, Row, RowEntry, UsageRow};
 use crate::amount::{Amount, Measure};
 use crate::budget::{ALERT_AT, Average, Forecast, Status, Tally};
 use crate::error::{Error, StoreError};
@@ -133,8 +135,7 @@ pub fn statuses(
 }
 
 /// The page that so many accounts make, which were read in the order of their subjects, at most `most` of them.
-#[must_use]
-pub fn page_of(terms: &Terms, page: &[(Subject, Account)], most: usize, now: Timestamp) -> Page {
+fn page_of(terms: &Terms, page: &[(Subject, Account)], most: usize, now: Timestamp) -> Page {
     let next = page.last().map(|(subject, _)| subject.clone()).filter(|_| page.len() >= most);
     let of_one = |(subject, account): &(Subject, Account)| -> Vec<Standing> {
         let met = terms.iter().filter(|term| account.meter(term.meter()).is_some());
@@ -174,26 +175,68 @@ pub fn so_far(
             if term.limit().subject(value).ok().flatten().as_ref() != Some(of) {
                 continue;
             }
-            let mut add = |usage: &Usage, sign: i128| -> Result<(), Error> {
-                let size = |amount: Option<Amount>| amount.map_or(0, |amount| i128::from(amount.get())) * sign;
-                // What was used besides a call that was settled is no other call, unless it says so.
-                let no_call = row.kind == Kind::Record && usage.requests.is_none();
-                if !(no_call && *term.limit().measure() == Measure::Requests) {
-                    own += size(term.limit().used(usage)?);
-                }
-                usd += size(usage.amount(&Measure::Usd));
-                tokens += size(usage.amount(&Measure::Tokens));
-                Ok(())
+            own += own_use(term, row)?;
+            let mut add = |usage: &Usage, sign: i128| {
+                usd += size(usage.amount(&Measure::Usd)) * sign;
+                tokens += size(usage.amount(&Measure::Tokens)) * sign;
             };
-            add(&row.usage, 1)?;
-            row.instead_of.as_ref().map_or(Ok(()), |before| add(before, -1))?;
+            add(&row.usage, 1);
+            if let Some(before) = &row.instead_of {
+                add(before, -1);
+            }
         }
         if page.len() < PAGE {
             break;
         }
     }
-    let amount = |sum: i128| i64::try_from(sum.max(0)).ok().and_then(Amount::from_i64).unwrap_or(Amount::MAX);
     Ok((amount(own), Average { usd: amount(usd).into(), tokens: amount(tokens) }))
+}
+
+/// How much of a limit's measure a row says was used: less than nothing if it takes back more than it says.
+fn own_use(term: &Term, row: &UsageRow) -> Result<i128, Error> {
+    let of = |usage: &Usage| -> Result<i128, Error> {
+        // What was used besides a call that was settled is no other call, unless it says so.
+        let no_call = row.kind == Kind::Record && usage.requests.is_none();
+        if no_call && *term.limit().measure() == Measure::Requests {
+            return Ok(0);
+        }
+        Ok(size(term.limit().used(usage)?))
+    };
+    Ok(of(&row.usage)? - row.instead_of.as_ref().map_or(Ok(0), of)?)
+}
+
+fn size(amount: Option<Amount>) -> i128 {
+    amount.map_or(0, |amount| i128::from(amount.get()))
+}
+
+fn amount(sum: i128) -> Amount {
+    i64::try_from(sum.max(0)).ok().and_then(Amount::from_i64).unwrap_or(Amount::MAX)
+}
+
+/// What was used of many limits, by rows of the ledger that are read once for all of them.
+#[derive(Debug, Default)]
+pub(crate) struct Uses(BTreeMap<(MeterId, Subject), i128>);
+
+impl Uses {
+    /// One row more.
+    pub(crate) fn add(&mut self, terms: &Terms, row: &Row) -> Result<(), Error> {
+        let RowEntry::Usage(row) = &row.entry else { return Ok(()) };
+        let Some(context) = &row.context else { return Ok(()) };
+        let dimensions: Vec<_> = context.subject.dimensions().collect();
+        let value = |name: &str| dimensions.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_ref());
+        for term in terms {
+            // A call that lacks what the limit goes by was not counted by it.
+            if let Ok(Some(subject)) = term.limit().subject(value) {
+                *self.0.entry((term.meter(), subject)).or_default() += own_use(term, row)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How much that came to.
+    pub(crate) fn of(&self, meter: MeterId, subject: &Subject) -> Amount {
+        amount(self.0.get(&(meter, subject.clone())).copied().unwrap_or(0))
+    }
 }
 
 /// When a budget is spent, at the pace of its window and at that of the hour before now.

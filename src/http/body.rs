@@ -59,7 +59,9 @@ fn problem(reply: &Reply, told: &[Told<'_>]) -> String {
     let mut json = Object::new();
     let (kind, title) = match reply.cause {
         Cause::Quota | Cause::Budget | Cause::Rate | Cause::Slots => (EXCEEDED, Some("Quota Exceeded")),
-        Cause::PoolLimited | Cause::PoolDown | Cause::Store => (REDUCED, Some("Temporary Reduced Capacity")),
+        Cause::PoolLimited | Cause::PoolDown | Cause::Store | Cause::Clock => {
+            (REDUCED, Some("Temporary Reduced Capacity"))
+        }
         _ => ("about:blank", phrase(reply.status)),
     };
     json.text("type", kind);
@@ -105,7 +107,7 @@ fn openai(reply: &Reply, measure: Option<&Measure>, told: &[Told<'_>]) -> String
         (Cause::Quota | Cause::Budget, _) => "insufficient_quota",
         (Cause::Rate, Some(Measure::Tokens | Measure::InputTokens | Measure::OutputTokens)) => "tokens",
         (Cause::Rate | Cause::Slots | Cause::PoolLimited, _) => "requests",
-        (Cause::PoolDown | Cause::Store, _) => "server_error",
+        (Cause::PoolDown | Cause::Store | Cause::Clock, _) => "server_error",
         _ => "invalid_request_error",
     };
     let mut error = Object::new();

@@ -11,7 +11,6 @@ use super::permit::{Moved, SoFar};
 use super::shared::Shared;
 use super::{Call, Decision, Denial, StoreState};
 use crate::amount::Usd;
-use crate::budgets;
 use crate::error::Error;
 use crate::http::{Header, Options};
 use crate::id::{KeyId, LimitId, OpId, Secret, Subject};
@@ -50,7 +49,7 @@ use crate::usage::{Class, Outcome, Usage};
 /// # })?;
 /// # Ok::<(), keyward::Error>(())
 /// ```
-pub struct AsyncKeeper<S: AsyncStore>(Arc<Shared<S>>);
+pub struct AsyncKeeper<S: AsyncStore>(pub(super) Arc<Shared<S>>);
 
 impl<S: AsyncStore> AsyncKeeper<S> {
     pub(super) fn of(shared: Shared<S>) -> Self {
@@ -78,14 +77,6 @@ impl<S: AsyncStore> AsyncKeeper<S> {
         sleep: impl Fn(Duration) -> F + Send + Sync,
     ) -> Result<Decision<AsyncPermit<S>>, Error> {
         self.0.acquire_within(call, most, sleep).await
-    }
-
-    /// As [`Keeper::peek`](super::Keeper::peek).
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn peek(&self, call: &Call) -> Result<Option<Denial>, Error> {
-        self.0.peek(call).await
     }
 
     /// As [`Keeper::charge`](super::Keeper::charge). Where the future may be dropped, let the call have an operation id: by
@@ -135,14 +126,6 @@ impl<S: AsyncStore> AsyncKeeper<S> {
     /// As there.
     pub async fn reset(&self, limit: &LimitId, of: &Subject) -> Result<(), Error> {
         self.0.reset(limit, of).await
-    }
-
-    /// As [`Keeper::status`](super::Keeper::status).
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn status(&self, after: Option<&Subject>, most: usize) -> Result<budgets::Page, Error> {
-        self.0.status(after, most).await
     }
 
     /// As [`Keeper::apply`](super::Keeper::apply). Until the future is done the old limits are in force.

@@ -9,11 +9,12 @@ use crate::clients::Clients;
 use crate::error::Error;
 use crate::keys::Pool;
 use crate::limit::{Compiled, Limit};
+use crate::observe::{Observer, Told};
 use crate::plan::Adopt;
 use crate::price::Book;
 use crate::store::{AsyncStore, MemoryStore, Ready, Store, block_on};
 use crate::system::SystemClock;
-use crate::time::Clock;
+use crate::time::{Clock, Length};
 
 /// A keeper as it is put together: limits, and whatever else there is. Made by [`Keeper::builder`](super::Keeper::builder).
 #[must_use]
@@ -27,6 +28,8 @@ pub struct Builder<S = MemoryStore> {
     pub(super) clients: Option<Arc<dyn Clients>>,
     pub(super) sink: Option<Arc<dyn Sink>>,
     pub(super) how: Adopt,
+    pub(super) told: Told,
+    pub(super) refuse: Option<Length>,
 }
 
 impl Builder {
@@ -41,6 +44,8 @@ impl Builder {
             clients: None,
             sink: None,
             how: Adopt::Start,
+            told: Told::default(),
+            refuse: None,
         }
     }
 }
@@ -114,6 +119,23 @@ impl<S> Builder<S> {
         self
     }
 
+    /// With someone who is told all that happens: see [`observe`](crate::observe).
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.told = Told::to(observer);
+        self
+    }
+
+    /// Refuses what a hard limit of money concerns once the clock has jumped ahead by more than this in all, until
+    /// [`Keeper::accept_clock`] says that it is right. Without it a jump is only told: a budget whose window is over by
+    /// the clock begins anew, and a laptop that slept does not lock its owner out.
+    ///
+    /// A jump is what the clock shows beyond the time that passed by [`Clock::passed`], by more than a second. Steps back
+    /// give nothing back, and are no jumps.
+    pub const fn refuse_after_jump(mut self, most: Length) -> Self {
+        self.refuse = Some(most);
+        self
+    }
+
     /// Checks all of it, and tells the store of the limits.
     ///
     /// # Errors
@@ -137,8 +159,8 @@ impl<S> Builder<S> {
     }
 
     fn over<T>(self, store: impl FnOnce(S) -> T) -> Builder<T> {
-        let Self { store: before, limits, compiled, pools, prices, clock, clients, sink, how } = self;
-        Builder { store: store(before), limits, compiled, pools, prices, clock, clients, sink, how }
+        let Self { store: before, limits, compiled, pools, prices, clock, clients, sink, how, told, refuse } = self;
+        Builder { store: store(before), limits, compiled, pools, prices, clock, clients, sink, how, told, refuse }
     }
 }
 

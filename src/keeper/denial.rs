@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use super::door::StoreState;
 use crate::budgets::{self, Blocker};
 use crate::http::{Options, Response};
 use crate::id::LimitId;
 use crate::keys::{Exhausted, Missed};
+use crate::picture::StoreState;
 use crate::plan::{self, Plan};
 use crate::quota::{Cause, Refusal, Reply, Table};
 use crate::terms::Terms;
@@ -27,6 +27,9 @@ pub struct Denial {
     pub exhausted: Option<Exhausted>,
     /// Whether the store could not be asked, and some limit refuses then.
     pub store_down: bool,
+    /// Whether the clock has jumped ahead, and a hard limit of money concerns the call: see
+    /// [`Builder::refuse_after_jump`](super::Builder::refuse_after_jump).
+    pub clock_jumped: bool,
     /// Whether it was decided in this process alone, on shares of the limits, since the store could not be asked.
     pub is_local: bool,
     /// How many calls waited before it, where the time that it could wait was over before its turn had come. Zero otherwise.
@@ -42,6 +45,7 @@ impl Denial {
             blockers: Vec::new(),
             exhausted: None,
             store_down: false,
+            clock_jumped: false,
             is_local: false,
             behind: 0,
             when: When::Never,
@@ -84,6 +88,18 @@ impl Denial {
         Self { store_down: true, when, ..Self::nothing() }
     }
 
+    pub(super) fn clock() -> Self {
+        Self { clock_jumped: true, ..Self::nothing() }
+    }
+
+    /// What is named first of all that stood in the way.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        let first = self.refusals().into_iter().min_by_key(Refusal::order);
+        // There is no denial without a reason.
+        first.map_or(Cause::Rate, |refusal| refusal.cause)
+    }
+
     /// The instant to come back at, if there is one.
     #[must_use]
     pub const fn retry_at(&self) -> Option<Timestamp> {
@@ -104,12 +120,13 @@ impl Denial {
     pub fn refusals(&self) -> Vec<Refusal> {
         let gate = self.gate.map(Refusal::new);
         let store = self.store_down.then(|| Refusal::new(Cause::Store).until(self.when));
+        let clock = self.clock_jumped.then(|| Refusal::new(Cause::Clock));
         let pool = self.exhausted.iter().map(|pool| {
             Refusal::new(if pool.rate_limited { Cause::PoolLimited } else { Cause::PoolDown }).until(pool.when)
         });
         let limits = self.blockers.iter().map(|blocker| blocker.refusal.clone());
         let line = (self.behind > 0).then(|| Refusal::new(Cause::Rate).until(self.when));
-        gate.into_iter().chain(store).chain(limits).chain(pool).chain(line).collect()
+        gate.into_iter().chain(store).chain(clock).chain(limits).chain(pool).chain(line).collect()
     }
 
     /// The whole answer over HTTP: status, headers and body.
@@ -143,6 +160,7 @@ impl fmt::Display for Denial {
         let mut words = Vec::new();
         words.extend(self.gate.map(|cause| cause.to_string()));
         words.extend(self.store_down.then(|| Cause::Store.to_string()));
+        words.extend(self.clock_jumped.then(|| Cause::Clock.to_string()));
         words.extend(self.blockers.iter().map(ToString::to_string));
         words.extend(self.exhausted.as_ref().map(ToString::to_string));
         words.extend((self.behind > 0).then(|| format!("{} calls wait before it", self.behind)));
@@ -151,7 +169,7 @@ impl fmt::Display for Denial {
         match self.when {
             When::At(at) => write!(f, "; come back at {at}"),
             When::WhenFreed { latest } => write!(f, "; come back when a call has ended, or at {latest}"),
-            When::Never if self.gate.is_some() || self.store_down => Ok(()),
+            When::Never if self.gate.is_some() || self.store_down || self.clock_jumped => Ok(()),
             When::Never => f.write_str("; waiting will not help"),
         }
     }

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use crate::account::{Account, Part, Row};
 use crate::error::StoreError;
 use crate::id::Subject;
+use crate::observe::{Event, Told};
+use crate::picture::StoreState;
 use crate::plan::{LimitRecord, Plan, Verdict};
 use crate::store::{AsyncStore, Filter, PartKey, PartsOf, Total};
 use crate::time::{Clock, Timestamp};
@@ -15,20 +17,6 @@ const FIRST: i64 = 100_000;
 /// And how long at most.
 const MOST: i64 = 10_000_000;
 
-/// Whether a keeper's store can be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub enum StoreState {
-    /// It answers.
-    Up,
-    /// It did not, and is not asked before this instant.
-    Down {
-        /// When one verb asks it again.
-        until: Timestamp,
-    },
-}
-
 pub(super) struct Door<T> {
     pub(super) store: T,
     clock: Arc<dyn Clock>,
@@ -36,11 +24,12 @@ pub(super) struct Door<T> {
     until: AtomicI64,
     /// How often in a row it was down.
     failures: AtomicU32,
+    told: Told,
 }
 
 impl<T> Door<T> {
-    pub(super) fn new(store: T, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, until: AtomicI64::new(i64::MIN), failures: AtomicU32::new(0) }
+    pub(super) fn new(store: T, clock: Arc<dyn Clock>, told: Told) -> Self {
+        Self { store, clock, until: AtomicI64::new(i64::MIN), failures: AtomicU32::new(0), told }
     }
 
     pub(super) fn state(&self) -> StoreState {
@@ -89,16 +78,20 @@ impl<T> Door<T> {
     /// Notes whether it has answered.
     #[inline]
     fn note<R>(&self, entered: Entered, answer: &Result<R, StoreError>) {
-        if answer.as_ref().is_err_and(StoreError::is_unavailable) {
-            self.shuts(entered);
-        } else if self.until.load(Ordering::Relaxed) != i64::MIN {
-            self.failures.store(0, Ordering::Relaxed);
-            self.until.store(i64::MIN, Ordering::Release);
+        match answer {
+            Err(error) if error.is_unavailable() => self.shuts(entered, error),
+            _ if self.until.load(Ordering::Relaxed) != i64::MIN => {
+                self.failures.store(0, Ordering::Relaxed);
+                if self.until.swap(i64::MIN, Ordering::AcqRel) != i64::MIN {
+                    self.told.tell(|| Event::StoreBack);
+                }
+            }
+            _ => {}
         }
     }
 
     #[cold]
-    fn shuts(&self, entered: Entered) {
+    fn shuts(&self, entered: Entered, error: &StoreError) {
         let now = self.clock.now().as_micros();
         match entered {
             Entered::Alone => {
@@ -110,6 +103,7 @@ impl<T> Door<T> {
                 let until = now.saturating_add(FIRST);
                 if self.until.compare_exchange(i64::MIN, until, Ordering::AcqRel, Ordering::Acquire).is_ok() {
                     self.failures.store(1, Ordering::Relaxed);
+                    self.told.tell(|| Event::StoreDown { error });
                 }
             }
         }

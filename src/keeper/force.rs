@@ -7,14 +7,14 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::call::Call;
-use crate::account::{Act, Kernel, MeterId, Rule};
+use crate::account::{Act, Firm, Kernel, MeterId, Rule};
 use crate::amount::{Amount, Measure, Usd};
 use crate::error::Error;
 use crate::id::{OpId, Subject};
 use crate::keys::{Pool, UPSTREAM};
 use crate::limit::Shape;
 use crate::plan::{Plan, Take};
-use crate::price::{Book, Model};
+use crate::price::{Book, Entry, Model};
 use crate::quota::{ClientKey, Own};
 use crate::terms::{Term, Terms};
 use crate::time::Timestamp;
@@ -72,7 +72,7 @@ impl Asked<'_> {
         dimension(self.call, self.client, name)
     }
 
-    fn own(&self, term: &Term) -> Own {
+    pub(super) fn own(&self, term: &Term) -> Own {
         let id = term.limit().id();
         let (of_call, of_client) = (self.call.own_of(id), self.client.map(|client| client.own(id)).unwrap_or_default());
         Own {
@@ -227,6 +227,30 @@ impl Force {
             actual.extend(pool.actual(usage)?);
         }
         Ok(actual)
+    }
+
+    /// The price by which a call's estimate is priced that does not say so itself.
+    pub(super) fn priced_by(&self, call: &Call, at: Timestamp) -> Option<Entry> {
+        let (Some(book), Some(model), None) = (&self.prices, call.dimension("model"), call.estimated().usd) else {
+            return None;
+        };
+        let model = Model::named(model);
+        let model = call.dimension("provider").map_or(model, |provider| model.of(provider));
+        book.find(model, at).cloned()
+    }
+
+    /// Whether a hard limit of money concerns a call; one that goes by the route may.
+    pub(super) fn counts_hard_money(&self, asked: &Asked<'_>) -> Result<bool, Error> {
+        for (term, way) in self.terms.iter().zip(&self.ways) {
+            let limit = term.limit();
+            if *limit.measure() != Measure::Usd || limit.firm() != Firm::Hard {
+                continue;
+            }
+            if way.routed || limit.subject(|name| asked.dimension(name))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// What a usage costs that does not say so itself, of a call that says which model it is for.

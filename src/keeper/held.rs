@@ -15,6 +15,7 @@ use super::hold::{Hold, Remaining, Settled, effects};
 use super::local::Local;
 use super::permit::{Moved, SoFar};
 use super::shared::{GivenUp, Shared};
+use super::tell::Tried;
 use super::verbs::facts;
 use crate::account::Act;
 use crate::amount::{Cap, Usd};
@@ -134,6 +135,11 @@ impl<T: AsyncStore> Held<T> {
         self.inner.lock().chosen.as_ref().map(|chosen| chosen.key().clone())
     }
 
+    /// The pool and the key that it was drawn from.
+    pub(super) fn drawn(&self) -> Option<Tried> {
+        self.inner.lock().chosen.as_ref().map(Tried::of)
+    }
+
     pub(super) fn secret(&self) -> Option<Secret> {
         self.inner.lock().chosen.as_ref().map(|chosen| chosen.secret().clone())
     }
@@ -173,7 +179,7 @@ impl<T: AsyncStore> Held<T> {
 
     pub(super) async fn settle(&self, usage: &Usage, outcome: &Outcome) -> Result<Settled, Error> {
         usage.check()?;
-        let _turn = self.turn.take().await;
+        let turn = self.turn.take().await;
         let cost = {
             let inner = self.inner.lock();
             match &inner.end {
@@ -194,13 +200,16 @@ impl<T: AsyncStore> Held<T> {
             self.report(&inner, plan, *outcome, now)
         };
         self.ask(&mut question, settle).await?;
-        let (settled, force) = {
+        let (settled, force, tried) = {
             let mut inner = self.inner.lock();
             inner.end = Some(End::Settled(usage.clone()));
-            inner.chosen = None;
-            (inner.hold.settled(&question.verdict, cost), Arc::clone(&inner.hold.force))
+            let tried = self.shared.tried(inner.chosen.take().as_ref());
+            (inner.hold.settled(&question.verdict, cost), Arc::clone(&inner.hold.force), tried)
         };
         self.shared.lines.freed();
+        drop(turn);
+        self.shared.tell_settled(question.plan.hold.as_ref(), outcome.class, &settled, &force);
+        self.shared.tell_key(tried.as_ref(), self.model.as_deref(), outcome.class, question.moment.at());
         if !self.is_local() {
             self.shared.alert(&force, &question.verdict, &question.plan.accounts).await;
         }
@@ -208,7 +217,7 @@ impl<T: AsyncStore> Held<T> {
     }
 
     pub(super) async fn release(&self, outcome: &Outcome) -> Result<(), Error> {
-        let _turn = self.turn.take().await;
+        let turn = self.turn.take().await;
         {
             let inner = self.inner.lock();
             match &inner.end {
@@ -226,11 +235,15 @@ impl<T: AsyncStore> Held<T> {
             self.report(&inner, plan, *outcome, now)
         };
         self.ask(&mut question, release).await?;
-        let mut inner = self.inner.lock();
-        inner.end = Some(End::Released);
-        inner.chosen = None;
-        drop(inner);
+        let tried = {
+            let mut inner = self.inner.lock();
+            inner.end = Some(End::Released);
+            self.shared.tried(inner.chosen.take().as_ref())
+        };
         self.shared.lines.freed();
+        drop(turn);
+        self.shared.tell_released(question.plan.hold.as_ref(), outcome.class);
+        self.shared.tell_key(tried.as_ref(), self.model.as_deref(), outcome.class, question.moment.at());
         Ok(())
     }
 
@@ -263,8 +276,8 @@ impl<T: AsyncStore> Held<T> {
     }
 
     pub(super) async fn failover(&self, outcome: &Outcome) -> Result<Moved, Error> {
-        let _turn = self.turn.take().await;
-        let (from, tried, op, force) = {
+        let turn = self.turn.take().await;
+        let (from, tried, op, force, failed) = {
             let mut inner = self.inner.lock();
             let failed = inner.chosen.as_ref().filter(|_| inner.end.is_none()).map(|chosen| chosen.key().clone());
             let (Some(from), Some(failed)) = (inner.from.clone(), failed) else {
@@ -275,7 +288,8 @@ impl<T: AsyncStore> Held<T> {
             }
             // Whatever becomes of the wait for it, another key may hold something from now on.
             inner.hold.moves();
-            (from, inner.tried.clone(), inner.hold.op.clone(), Arc::clone(&inner.hold.force))
+            let failed = self.shared.tried(inner.chosen.as_ref());
+            (from, inner.tried.clone(), inner.hold.op.clone(), Arc::clone(&inner.hold.force), failed)
         };
         let From { pool, call, client, estimate } = &*from;
         let asked = Asked {
@@ -301,16 +315,23 @@ impl<T: AsyncStore> Held<T> {
             },
             |plan, now| force.route(&asked, plan, now),
         );
-        match found.await? {
+        let (moved, to) = match found.await? {
             Found::Chosen(chosen, grant) => {
                 let mut inner = self.inner.lock();
                 inner.hold.go_on(&mut question.plan, &grant);
+                let to = chosen.key().clone();
                 inner.chosen = Some(chosen);
                 inner.attempt = began;
-                Ok(Moved::On)
+                (Moved::On, Some(to))
             }
-            Found::Missed(missed) => Ok(Moved::Denied(Box::new(Denial::missed(force.terms(), &question.plan, missed)))),
-        }
+            Found::Missed(missed) => {
+                (Moved::Denied(Box::new(Denial::missed(force.terms(), &question.plan, missed))), None)
+            }
+        };
+        drop(turn);
+        self.shared.tell_key(failed.as_ref(), self.model.as_deref(), outcome.class, question.moment.at());
+        self.shared.tell_failover(&op, failed.as_ref(), to.as_ref(), outcome.class);
+        Ok(moved)
     }
 
     /// Asks whoever keeps what is held.

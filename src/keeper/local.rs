@@ -123,6 +123,7 @@ impl<T: AsyncStore> Shared<T> {
                 Verdict::Granted(grant) => {
                     let hold = Hold::new(Arc::clone(&local.force), op, &mut question.plan, grant, now);
                     let held = Held::new(self, hold, None, call.dimension("model")).here(local);
+                    self.tell_granted(&held);
                     Decision::Granted(held.into())
                 }
                 Verdict::Denied(denial) => {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use super::builder::Builder;
+use super::clock::Watch;
 use super::door::Door;
 use super::force::Force;
 use super::hold::Hold;
@@ -19,6 +20,7 @@ use crate::clients::Clients;
 use crate::error::{Error, StoreError};
 use crate::id::{OpId, Subject};
 use crate::limit::Compiled;
+use crate::observe::{Event, Told};
 use crate::plan::{Adopt, Place, Plan, Report, Verdict};
 use crate::store::{AsyncStore, Question};
 use crate::terms::Terms;
@@ -38,10 +40,12 @@ pub(super) struct Shared<T> {
     pub(super) store: Door<T>,
     /// What is decided here while the store is down.
     pub(super) local: Mutex<Option<Arc<Local>>>,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     force: RwLock<Arc<Force>>,
     pub(super) clients: Option<Arc<dyn Clients>>,
     sink: Option<Arc<dyn Sink>>,
+    pub(super) told: Told,
+    pub(super) watch: Watch,
     /// Calls that were given up, to be ended by the next verb.
     given_up: Mutex<Vec<GivenUp>>,
     waiting: AtomicUsize,
@@ -134,13 +138,15 @@ impl<T> Shared<T> {
 
 impl<T: AsyncStore> Shared<T> {
     pub(super) async fn new(builder: Builder<T>) -> Result<Self, Error> {
-        let Builder { store, limits, compiled, pools, prices, clock, clients, sink, how } = builder;
+        let Builder { store, limits, compiled, pools, prices, clock, clients, sink, how, told, refuse } = builder;
         let now = clock.now();
-        let store = Door::new(store, Arc::clone(&clock));
+        let store = Door::new(store, Arc::clone(&clock), told.clone());
         let force = force_of(&store, (Terms::compile(limits)?, compiled), (pools, prices), how, now).await?;
         Ok(Self {
             store,
             local: Mutex::new(None),
+            watch: Watch::new(&*clock, refuse),
+            told,
             clock,
             force: RwLock::new(Arc::new(force)),
             clients,
@@ -162,8 +168,12 @@ impl<T: AsyncStore> Shared<T> {
         }
         let next = Timestamp::from_micros(self.sweep.load(Ordering::Relaxed));
         // A clock that stepped back does not put it off.
+        if now >= next || next > now.saturating_add(PAUSE) {
+            self.look_at_clock(now);
+        }
         if (now >= next || next > now.saturating_add(PAUSE)) && !self.store.is_shut() {
             let swept = self.store.sweep(now, FEW).await;
+            self.tell_swept(*swept.as_ref().unwrap_or(&0));
             let next = if swept.is_ok_and(|swept| swept >= FEW) { now } else { now.saturating_add(PAUSE) };
             self.sweep.store(next.as_micros(), Ordering::Relaxed);
         }
@@ -180,8 +190,13 @@ impl<T: AsyncStore> Shared<T> {
 
     /// Ends every hold whose time is over.
     pub(super) async fn expire(&self, now: Timestamp) -> Result<(), StoreError> {
-        while self.store.sweep(now, MANY).await? >= MANY {}
-        Ok(())
+        loop {
+            let holds = self.store.sweep(now, MANY).await?;
+            self.tell_swept(holds);
+            if holds < MANY {
+                return Ok(());
+            }
+        }
     }
 
     /// Ends a few calls that were given up; says whether there are more.
@@ -203,7 +218,11 @@ impl<T: AsyncStore> Shared<T> {
             };
             question.ask(&self.store, expire).await?;
             self.waiting.fetch_sub(1, Ordering::Relaxed);
-            if let Some(GivenUp::Hold(hold)) = ending.call.take() {
+            let call = ending.call.take();
+            if let Some(GivenUp::Hold(Hold { op, .. }) | GivenUp::Asked(op)) = &call {
+                self.told.tell(|| Event::Expired { op });
+            }
+            if let Some(GivenUp::Hold(hold)) = call {
                 self.alert_all(&hold.force, hold.places()).await;
             }
         }
@@ -231,6 +250,7 @@ impl<T: AsyncStore> Shared<T> {
         let Ok(verdict) = self.store.apply(claims.plan(), self.now()).await else { return };
         for alert in claims.won(&verdict) {
             sink.alert(&alert);
+            self.told.tell(|| Event::Alert(&alert));
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::error::{Error, StoreError};
 use crate::id::{KeyId, LimitId, OpId, Subject};
 use crate::keys::{Answer, Facts, Found, Pool};
 use crate::limit::Compiled;
+use crate::observe::Event;
 use crate::plan::{Adopt, Effect, Plan, Used, Verdict};
 use crate::pool::{Key, Session, Standing};
 use crate::price::Book;
@@ -37,6 +38,11 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// The pool to which its key sends it, if it does.
+    pub(super) fn elsewhere(&self) -> Option<&str> {
+        self.elsewhere.as_deref()
+    }
+
     /// The pool that the call is to go out with.
     pub(super) fn pool<'a>(&'a self, call: &'a Call) -> Option<&'a str> {
         self.elsewhere.as_deref().or_else(|| call.asked_pool())
@@ -60,15 +66,32 @@ impl<T: AsyncStore> Shared<T> {
         self: &Arc<Self>,
         call: &Call,
     ) -> Result<Decision<P>, Error> {
+        self.decide(call, Self::tell_denied).await
+    }
+
+    /// The same, where somebody else is told of a denial.
+    pub(super) async fn decide<P: std::convert::From<Held<T>>>(
+        self: &Arc<Self>,
+        call: &Call,
+        tell: impl Fn(&Self, &Denial),
+    ) -> Result<Decision<P>, Error> {
         let now = self.tidy().await;
         let caller = match self.gate(call, now)? {
             Ok(caller) => caller,
-            Err(cause) => return Ok(Decision::Denied(Box::new(Denial::gate(cause)))),
+            Err(cause) => {
+                let denial = Denial::gate(cause);
+                tell(self, &denial);
+                return Ok(Decision::Denied(Box::new(denial)));
+            }
         };
-        match self.admit(call, &caller, now).await {
+        let decided = match self.admit(call, &caller, now).await {
             Err(error) if error.store().is_some_and(StoreError::is_unavailable) => self.admit_here(call, &caller, now),
-            decision => decision,
+            decided => decided,
+        };
+        if let Ok(Decision::Denied(denial)) = &decided {
+            tell(self, denial);
         }
+        decided
     }
 
     async fn admit<P: std::convert::From<Held<T>>>(
@@ -89,6 +112,9 @@ impl<T: AsyncStore> Shared<T> {
             said: call.estimated(),
             estimate: &estimate,
         };
+        if self.is_refused_by_clock(&force, &asked)? {
+            return Ok(Decision::Denied(Box::new(Denial::clock())));
+        }
         let mut question = Question::new(now);
         let mut doubt = self.doubt(&op);
         if let Some(name) = caller.pool(call) {
@@ -118,6 +144,7 @@ impl<T: AsyncStore> Shared<T> {
             });
             let hold = Hold::new(force, op, &mut question.plan, &grant, question.moment.at());
             let held = Held::new(self, hold, Some((chosen, from)), call.dimension("model"));
+            self.tell_granted(&held);
             return Ok(Decision::Granted(held.into()));
         }
         let answer = question.ask(&self.store, |plan, now| force.plan(&asked, plan, now)).await;
@@ -129,7 +156,9 @@ impl<T: AsyncStore> Shared<T> {
             Verdict::Denied(denial) => Decision::Denied(Box::new(Denial::limits(force.terms(), plan, denial))),
             Verdict::Granted(grant) => {
                 let hold = Hold::new(force, op, plan, grant, moment.at());
-                Decision::Granted(Held::new(self, hold, None, call.dimension("model")).into())
+                let held = Held::new(self, hold, None, call.dimension("model"));
+                self.tell_granted(&held);
+                Decision::Granted(held.into())
             }
             other => return Err(Error::invalid("verdict", format!("{other:?}"), "one that is granted or denied")),
         })
@@ -149,43 +178,15 @@ impl<T: AsyncStore> Shared<T> {
         })
     }
 
-    pub(super) async fn peek(&self, call: &Call) -> Result<Option<Denial>, Error> {
-        let (now, force) = (self.tidy().await, self.force());
-        let caller = match self.gate(call, now)? {
-            Ok(caller) => caller,
-            Err(cause) => return Ok(Some(Denial::gate(cause))),
-        };
-        let op = OpIds::new().next(now);
-        let estimate = force::estimate(&force, call, now)?;
-        let asked = Asked {
-            call,
-            client: caller.client.as_deref(),
-            pool: caller.pool(call),
-            op: &op,
-            act: Act::Hold,
-            said: call.estimated(),
-            estimate: &estimate,
-        };
-        let mut plan = Plan::new(now);
-        force.plan(&asked, &mut plan, now)?;
-        match self.accounts_of(&plan, now).await {
-            Ok(accounts) => seen(&force, plan, accounts, now),
-            Err(error) if error.is_unavailable() => self.peek_here(&force, &asked, &caller, now),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// The accounts that a plan names, without what has ended by itself.
-    async fn accounts_of(&self, plan: &Plan, now: Timestamp) -> Result<Vec<Option<Account>>, StoreError> {
-        self.expire(now).await?;
-        let mut accounts = Vec::with_capacity(plan.accounts.len());
-        for place in &plan.accounts {
-            accounts.push(self.store.account(&place.subject).await?);
-        }
-        Ok(accounts)
-    }
-
     pub(super) async fn charge(&self, call: &Call, usage: &Usage) -> Result<Option<Box<Denial>>, Error> {
+        let charged = self.book(call, usage).await;
+        if let Ok(Some(denial)) = &charged {
+            self.tell_denied(denial);
+        }
+        charged
+    }
+
+    async fn book(&self, call: &Call, usage: &Usage) -> Result<Option<Box<Denial>>, Error> {
         usage.check()?;
         let (now, force) = (self.tidy().await, self.force());
         let caller = match self.gate(call, now)? {
@@ -203,6 +204,9 @@ impl<T: AsyncStore> Shared<T> {
             said: usage,
             estimate: &priced,
         };
+        if self.is_refused_by_clock(&force, &asked)? {
+            return Ok(Some(Box::new(Denial::clock())));
+        }
         let mut question = Question::new(now);
         let make = |plan: &mut Plan, now| {
             force.plan(&asked, plan, now)?;
@@ -215,6 +219,7 @@ impl<T: AsyncStore> Shared<T> {
         if let Verdict::Denied(denial) = &question.verdict {
             return Ok(Some(Box::new(Denial::limits(force.terms(), &question.plan, denial))));
         }
+        self.told.tell(|| Event::Settled { op: &op, class: Class::NoVerdict, cost: priced.usd, over: &[] });
         self.alert_all(&force, &question.plan.accounts).await;
         Ok(None)
     }
@@ -225,7 +230,10 @@ impl<T: AsyncStore> Shared<T> {
         let pool = force.pool(pool)?;
         let (verdict, _) = ask_of(&self.store, now, |now| pool.observe_plan(answer, now)).await?;
         self.lines.freed();
-        Ok(Pool::observed(&verdict))
+        let standing = Pool::observed(&verdict);
+        let (key, class) = answer.of();
+        self.tell_out(pool, key, class, Some(standing));
+        Ok(standing)
     }
 
     /// What an operation holds, whoever has its permit.
@@ -260,8 +268,10 @@ impl<T: AsyncStore> Shared<T> {
         };
         question.ask(&self.store, settle).await?;
         self.lines.freed();
+        let settled = hold.settled(&question.verdict, cost);
+        self.tell_settled(Some(op), Class::Success, &settled, &hold.force);
         self.alert(&hold.force, &question.verdict, &question.plan.accounts).await;
-        Ok(hold.settled(&question.verdict, cost))
+        Ok(settled)
     }
 
     pub(super) async fn release(&self, op: &OpId) -> Result<(), Error> {
@@ -275,7 +285,10 @@ impl<T: AsyncStore> Shared<T> {
         self.lines.freed();
         match effects(&question.verdict).iter().any(|effect| matches!(effect, Effect::Already(How::Settled))) {
             true => Err(Error::conflict("operation", op, "settled", "release")),
-            false => Ok(()),
+            false => {
+                self.tell_released(Some(op), Class::NoVerdict);
+                Ok(())
+            }
         }
     }
 
@@ -297,15 +310,6 @@ impl<T: AsyncStore> Shared<T> {
         };
         let op: OpId = OpIds::new().next(now);
         ask_of(&self.store, now, |now| budgets::reset_plan(&op, term, of, now)).await.map(drop)
-    }
-
-    pub(super) async fn status(&self, after: Option<&Subject>, most: usize) -> Result<budgets::Page, Error> {
-        let now = self.tidy().await;
-        if after.is_none() {
-            self.expire(now).await?;
-        }
-        let page = self.store.accounts(after, most).await?;
-        Ok(budgets::page_of(self.force().terms(), &page, most, now))
     }
 
     /// Puts others in the place of what is in force.

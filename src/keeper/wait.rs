@@ -165,12 +165,28 @@ impl<T: AsyncStore> Shared<T> {
         most: Duration,
         sleep: impl Fn(Duration) -> F,
     ) -> Result<Decision<P>, Error> {
+        let mut since = None;
+        let decided = self.stand(call, most, sleep, &mut since).await;
+        self.tell_waited(since, &decided);
+        self.tell_in_the_end(&decided);
+        decided
+    }
+
+    /// Says since when it has stood in a line, if it has.
+    async fn stand<P: From<Held<T>>, F: Future<Output = ()>>(
+        self: &Arc<Self>,
+        call: &Call,
+        most: Duration,
+        sleep: impl Fn(Duration) -> F,
+        since: &mut Option<Instant>,
+    ) -> Result<Decision<P>, Error> {
         let lines = &self.lines;
         let (mut end, mut is_over, mut waiting) = (pin!(sleep(most)), false, None);
         if lines.count() > 0 {
             if let Some(lane) = lines.has_any(&self.lanes(call)?) {
                 let Some(place) = lines.enter(lane) else { return self.turned_away(call, LONGEST).await };
                 waiting = Some(place);
+                *since = Some(Instant::now());
             }
         }
         loop {
@@ -183,7 +199,7 @@ impl<T: AsyncStore> Shared<T> {
                     }
                 }
             }
-            let denial = match self.acquire(call).await? {
+            let denial = match self.decide(call, |_, _| {}).await? {
                 Decision::Granted(permit) => return Ok(Decision::Granted(permit)),
                 Decision::Denied(denial) => denial,
             };
@@ -194,6 +210,7 @@ impl<T: AsyncStore> Shared<T> {
                 waiting = self.lane_of(&denial).and_then(|lane| lines.enter(lane));
             }
             let Some(place) = &waiting else { return Ok(Decision::Denied(denial)) };
+            since.get_or_insert_with(Instant::now);
             let nap = match denial.when {
                 When::At(at) => at.since(self.now()).min(NAP),
                 When::WhenFreed { .. } | When::Never => LOOK,

@@ -99,6 +99,11 @@ impl<'a> Answer<'a> {
         self
     }
 
+    /// The key, and how it answered.
+    pub(crate) const fn of(&self) -> (&KeyId, Class) {
+        (self.key, self.outcome.class)
+    }
+
     pub(super) const fn was_served(&self) -> bool {
         matches!(self.outcome.class, Class::Success)
     }

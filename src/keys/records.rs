@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::Pool;
-use crate::account::RowEntry;
+use super::{Entry, Pool};
+use crate::account::{Account, Counter, MeterId, RowEntry};
+use crate::amount::Cap;
 use crate::error::Error;
-use crate::id::{KeyId, KeySuffix};
-use crate::pool::{Key, ProviderWindow, Scope, Standing};
-use crate::store::{Filter, Store, Sum, sums};
+use crate::id::{KeyId, KeySuffix, LimitId};
+use crate::pool::{Health, Key, ProviderWindow, Scope, Standing};
+use crate::store::{AsyncStore, Filter, Store, Sum, sums};
+use crate::terms::Term;
 use crate::time::Timestamp;
 
 /// How many ledger rows are read at a time.
@@ -124,6 +126,32 @@ impl Pool {
         keys.map(|(position, key)| self.record(store, position, &key, now)).collect()
     }
 
+    /// The records of so many keys from this place on, each with its own limits and its account.
+    pub(crate) async fn records(
+        &self,
+        store: &impl AsyncStore,
+        (from, most): (usize, usize),
+        now: Timestamp,
+    ) -> Result<Vec<(KeyRecord, Vec<(LimitId, Cap)>, Option<Account>)>, Error> {
+        let mut records = Vec::new();
+        for (position, Entry { key, subject, limits }) in (from..).zip(self.entries(from, most)) {
+            let account = store.account(&subject).await?;
+            let record = Self::record_of(position, &key, health_in(account.as_ref()), now)?;
+            records.push((record, limits, account));
+        }
+        Ok(records)
+    }
+
+    fn entries(&self, from: usize, most: usize) -> Vec<Entry> {
+        let inner = self.0.inner.lock();
+        inner.roster.ids().skip(from).take(most).filter_map(|id| inner.keys.get(id)).cloned().collect()
+    }
+
+    /// The limits that its keys have, as a store has adopted them.
+    pub(crate) fn terms(&self) -> Vec<Term> {
+        self.0.inner.lock().terms.clone()
+    }
+
     fn record(
         &self,
         store: &(impl Store + ?Sized),
@@ -131,7 +159,10 @@ impl Pool {
         key: &Key,
         now: Timestamp,
     ) -> Result<KeyRecord, Error> {
-        let health = self.stored(store, key.id())?;
+        Self::record_of(position, key, self.stored(store, key.id())?, now)
+    }
+
+    fn record_of(position: usize, key: &Key, health: Health, now: Timestamp) -> Result<KeyRecord, Error> {
         let standing = health.standing(now);
         Ok(KeyRecord {
             id: key.id().clone(),
@@ -196,5 +227,13 @@ impl Pool {
                 return Ok(Spend { sum, tasks: u64::try_from(tasks.len()).unwrap_or(u64::MAX) });
             }
         }
+    }
+}
+
+/// What an account says of its key's health.
+pub(crate) fn health_in(account: Option<&Account>) -> Health {
+    match account.and_then(|account| account.meter(MeterId::HEALTH)).map(|meter| &meter.counter) {
+        Some(Counter::Health(health)) => Health::clone(health),
+        _ => Health::default(),
     }
 }

@@ -1,7 +1,7 @@
 //! A pool over a store that answers at once.
 
+use super::records::health_in;
 use super::{Answer, Chosen, Command, Exhausted, Facts, Found, Missed, Pool};
-use crate::account::{Counter, MeterId};
 use crate::error::Error;
 use crate::id::{KeyId, OpId, Secret};
 use crate::plan::{Denial, Grant, Plan, Verdict};
@@ -124,10 +124,6 @@ impl Pool {
 
     /// What a store knows of a key.
     pub(super) fn stored(&self, store: &(impl Store + ?Sized), key: &KeyId) -> Result<Health, Error> {
-        let account = store.account(&self.subject(key)?)?.unwrap_or_default();
-        Ok(match account.meter(MeterId::HEALTH).map(|meter| &meter.counter) {
-            Some(Counter::Health(health)) => Health::clone(health),
-            _ => Health::default(),
-        })
+        Ok(health_in(store.account(&self.subject(key)?)?.as_ref()))
     }
 }

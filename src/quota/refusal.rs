@@ -40,11 +40,13 @@ pub enum Cause {
     PoolDown,
     /// What was counted cannot be read.
     Store,
+    /// The clock has jumped ahead, and nobody has accepted that yet.
+    Clock,
 }
 
 impl Cause {
     /// All of them, in the order in which they are asked.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Unknown,
         Self::Disabled,
         Self::NotYetValid,
@@ -59,6 +61,7 @@ impl Cause {
         Self::PoolLimited,
         Self::PoolDown,
         Self::Store,
+        Self::Clock,
     ];
 
     /// How it is answered unless a host says otherwise.
@@ -79,6 +82,7 @@ impl Cause {
             Self::PoolLimited => (429, "upstream_rate_limited", Retry::Stated),
             Self::PoolDown => (503, "upstream_unavailable", Retry::Stated),
             Self::Store => (503, "store_unavailable", Retry::Silent),
+            Self::Clock => (503, "clock_jumped", Retry::Silent),
         };
         Answer { status, code: Cow::Borrowed(code), retry }
     }
@@ -111,6 +115,7 @@ impl fmt::Display for Cause {
             Self::PoolLimited => "every upstream key is rate limited",
             Self::PoolDown => "no upstream key can be used",
             Self::Store => "the service cannot check its limits now",
+            Self::Clock => "the clock of the service has jumped ahead",
         })
     }
 }
