@@ -30,6 +30,7 @@ pub mod store;
 pub mod system;
 pub mod terms;
 pub mod time;
+pub mod trial;
 pub mod upstream;
 pub mod usage;
 pub mod window;

@@ -19,7 +19,7 @@ const FLOORS: [&[&str]; 7] = [
     &["limiter", "budget", "quota", "pool", "price", "upstream"],
     &["limit", "account", "plan"],
     &["store"],
-    &["policy", "keeper", "keyed", "http", "system", "terms", "keys", "clients", "budgets", "reports"],
+    &["policy", "keeper", "keyed", "http", "system", "terms", "keys", "clients", "budgets", "reports", "trial"],
     // Beside the house: it may see all, and is seen by none.
     &["conformance"],
 ];

@@ -90,6 +90,12 @@ impl<S: Store> Builder<S> {
         self
     }
 
+    /// With limits that were compiled before.
+    pub(crate) fn compiled(mut self, limits: impl IntoIterator<Item = Compiled>) -> Self {
+        self.compiled.extend(limits);
+        self
+    }
+
     /// Over this store, instead of one in memory.
     pub fn store<T: Store>(self, store: T) -> Builder<T> {
         let Self { store: _, limits, compiled, pools, prices, clock, clients, sink, how } = self;
