@@ -216,13 +216,10 @@ fn key(called: &str, old: &KeyPlan, new: &KeyPlan, changes: &mut Changes) {
         ("name", |key| key.like.called().map(str::to_owned)),
         ("provider", |key| key.like.of_provider().map(str::to_owned)),
         ("kind", |key| key.like.of_kind().map(str::to_owned)),
-        (
-            "scope",
-            |key| {
-                let Scope { name, id } = key.like.of_scope()?;
-                Some(id.as_ref().map_or_else(|| name.clone(), |id| format!("{name} {id}")))
-            },
-        ),
+        ("scope", |key| {
+            let Scope { name, id } = key.like.of_scope()?;
+            Some(id.as_ref().map_or_else(|| name.clone(), |id| format!("{name} {id}")))
+        }),
         ("weight", |key| Some(key.like.member().weight.to_string())),
         ("priority", |key| Some(key.like.member().priority.to_string())),
         ("disabled", |key| Some((!key.like.is_enabled()).to_string())),

@@ -204,7 +204,10 @@ fn rates_can_stand_in_for_prices_that_are_missing() {
     assert_eq!(cost("half", Usage::new().input(1_000_000).output(1_000_000)), Some(Usd::dollars(16)));
     // Without a single price, all goes by what stands in.
     let only = policy("unpriced = { input = \"3\" }").build(secrets).unwrap().prices.unwrap();
-    assert_eq!(only.cost(Model::named("any"), Timestamp::EPOCH, &Usage::new().input(1)).unwrap().usd(), Some(Usd::micros(3)));
+    assert_eq!(
+        only.cost(Model::named("any"), Timestamp::EPOCH, &Usage::new().input(1)).unwrap().usd(),
+        Some(Usd::micros(3))
+    );
     let changes = policy(text).diff(&policy("unpriced = \"flag\"")).unwrap().to_string();
     assert!(changes.contains("prices: unpriced input "), "{changes}");
 }
@@ -215,11 +218,9 @@ fn a_key_can_be_for_someone() {
     let built = policy(&text("scope = \"repo\", scope_id = \"r-1\"")).build(secrets).unwrap();
     let scope = built.pools[0].keys()[0].of_scope().cloned().unwrap();
     assert_eq!((scope.name.as_str(), scope.id.as_deref()), ("repo", Some("r-1")));
-    let changes = policy(&text("scope = \"repo\"")).diff(&policy(&text("scope = \"repo\", scope_id = \"r-1\""))).unwrap();
-    assert_eq!(
-        changes.to_string(),
-        "key file:/run/spare of a: scope repo becomes repo r-1; what is known of it stays"
-    );
+    let changes =
+        policy(&text("scope = \"repo\"")).diff(&policy(&text("scope = \"repo\", scope_id = \"r-1\""))).unwrap();
+    assert_eq!(changes.to_string(), "key file:/run/spare of a: scope repo becomes repo r-1; what is known of it stays");
 }
 
 #[test]
