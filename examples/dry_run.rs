@@ -14,6 +14,10 @@ limits = [
     "60 requests / 1m by key",
     "25 USD / day by team",
 ]
+
+[[pools]]
+name = "openai"
+keys = ["env:OPENAI_KEY"]
 "#;
 
 /// Nobody has to know the secret that a dry run will not use.
@@ -26,7 +30,7 @@ limits = [
 
 [[pools]]
 name = "openai"
-keys = ["env:OPENAI_KEY_OF_TOMORROW"]
+keys = ["env:OPENAI_KEY"]
 limits = ["40 requests / 1m"]
 "#;
 
