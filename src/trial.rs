@@ -20,7 +20,7 @@
 //! let report = Trial::new().limit(Limit::slots(1).by("key")).listing(1).run(&log)?;
 //! assert_eq!((report.granted, report.refused), (3, 1));
 //! let refused = &report.refusals[0];
-//! assert_eq!((refused.number, refused.denial.limit().map(|limit| limit.as_str())), (3, Some("slots by key")));
+//! assert_eq!((refused.number, refused.denial.limit().map(|limit| limit.as_str())), (3, Some("slots in all by key")));
 //! println!("{report}");
 //! # Ok::<(), keyward::Error>(())
 //! ```

@@ -58,11 +58,12 @@
 //!     .limit(Limit::requests(1).per_hour().by("team").named("team"))
 //!     .build()?;
 //! let call = Call::new().with("key", "alice").with("team", "red");
-//! assert!(keeper.acquire(&call)?.granted().is_some());
+//! let first = keeper.acquire(&call)?.granted().expect("both have room");
 //! let denial = keeper.acquire(&call)?.denied().expect("the team has had its one");
 //! assert_eq!(denial.limit().map(|limit| limit.as_str()), Some("team"));
-//! // The key's own limit has spent one, and not two.
+//! // What was refused took nothing of the key's own two.
 //! let other = Call::new().with("key", "alice").with("team", "blue");
 //! assert!(keeper.acquire(&other)?.granted().is_some());
+//! # first.release()?;
 //! # Ok::<(), keyward::Error>(())
 //! ```
