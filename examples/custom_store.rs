@@ -20,7 +20,7 @@ use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::sync::{Mutex, PoisonError};
 
 use keyward::StoreError;
-use keyward::store::{Bytes, Database, Ending};
+use keyward::store::{Bytes, Database, Ending, Pair};
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -70,7 +70,7 @@ impl Bytes for Transaction<'_> {
     fn remove(&mut self, key: &[u8]) -> Result<(), StoreError> {
         self.put(key, None)
     }
-    fn range(&mut self, from: &[u8], to: &[u8], most: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn range(&mut self, from: &[u8], to: &[u8], most: usize) -> Result<Vec<Pair>, StoreError> {
         Bytes::range(self.0, from, to, most)
     }
 }

@@ -113,7 +113,7 @@ pub(crate) mod table;
 pub use asynchronous::{AsyncStore, Blocking, Boxed, DynAsyncStore, Ready, block_on};
 pub use ledger::{Filter, Mismatch, Sum, Total, sums, verify};
 pub use memory::MemoryStore;
-pub use ordered::{Bytes, Database, Ending, Ordered};
+pub use ordered::{Bytes, Database, Ending, Ordered, Pair};
 pub use replan::apply_at;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore, Synchronous};

@@ -84,7 +84,9 @@ pub struct Trial {
 
 /// What is done to each call before it asks.
 #[derive(Clone)]
-struct Prepare(Arc<dyn Fn(&Entry, Call) -> Call + Send + Sync>);
+struct Prepare(Arc<Prepared>);
+
+type Prepared = dyn Fn(&Entry, Call) -> Call + Send + Sync;
 
 impl fmt::Debug for Prepare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

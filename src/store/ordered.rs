@@ -18,6 +18,9 @@ use crate::time::Timestamp;
 /// How many keys are read at a time.
 const PAGE: usize = 256;
 
+/// A key, and what is kept under it.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
 /// How a transaction ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ending {
@@ -51,7 +54,7 @@ pub trait Bytes {
     ///
     /// # Errors
     /// The database could not be read.
-    fn range(&mut self, from: &[u8], to: &[u8], most: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+    fn range(&mut self, from: &[u8], to: &[u8], most: usize) -> Result<Vec<Pair>, StoreError>;
 }
 
 /// A database with transactions, of which [`Ordered`] makes a store.
@@ -314,7 +317,7 @@ impl Bytes for BTreeMap<Vec<u8>, Vec<u8>> {
         Ok(())
     }
 
-    fn range(&mut self, from: &[u8], to: &[u8], most: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn range(&mut self, from: &[u8], to: &[u8], most: usize) -> Result<Vec<Pair>, StoreError> {
         if from >= to {
             return Ok(Vec::new());
         }

@@ -158,7 +158,6 @@ pub struct Log(Vec<Entry>);
 
 impl Log {
     /// The calls.
-    #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.0
     }

@@ -68,9 +68,8 @@ fn is_apart(before: &str, token: &str) -> bool {
         ("(" | "[" | "<" | "::" | "&" | "#" | "?" | "*", _) => false,
         ("!", _) => token == "{",
         (_, ")" | "]" | ">" | "," | ";" | ":" | "::" | "?" | "!") => false,
-        (_, "(" | "[") => {
-            !(is_word(before) && !matches!(before, "dyn" | "mut" | "where" | "for" | "in" | "as")) && before != ">"
-        }
+        (">", "(" | "[") => false,
+        (_, "(" | "[") => !is_word(before) || matches!(before, "dyn" | "mut" | "where" | "for" | "in" | "as"),
         (_, "<") => !is_word(before) || matches!(before, "as" | "dyn"),
         _ => true,
     }
