@@ -5,7 +5,7 @@
 //! What a host writes is one transaction over `get`, `set`, `remove` and `range`; [`Ordered`] makes a store of it. This one
 //! keeps all keys in memory and appends what a transaction has changed as one line. A line without its end was never
 //! acknowledged, and is left out when the file is opened again.
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, clippy::expect_used)]
 
 use std::path::{Path, PathBuf};
 
@@ -37,7 +37,7 @@ impl Journal {
                     value => drop(map.insert(bytes(key), bytes(value))),
                 }
             }
-            whole += line.len() as u64;
+            whole += u64::try_from(line.len()).map_err(io::Error::other)?;
             line.clear();
         }
         file.set_len(whole)?;
