@@ -4,6 +4,23 @@
 //! and saved at once. What is held for calls under way lies beside the account in hold [`Part`]s, and what happened in
 //! ledger [`Row`]s. This module knows what a meter does with a rule of a plan; whether a plan passes is decided in
 //! [`crate::plan`].
+//!
+//! ```
+//! use keyward::store::Store;
+//! use keyward::{Call, Keeper, Limit, Subject, Timestamp, Usage};
+//!
+//! let keeper = Keeper::builder().limit(Limit::tokens(1_000).lifetime().by("key")).build()?;
+//! let call = Call::new().with("key", "alice").tokens(300);
+//! keeper.acquire(&call)?.granted().expect("it fits").settle(&Usage::new().tokens(200))?;
+//! let open = keeper.acquire(&call)?.granted().expect("it fits");
+//!
+//! let account = keeper.store().account(&Subject::of([("key", "alice")])?)?.expect("alice has called");
+//! let meter = account.meter(keeper.terms().iter().next().expect("one limit").meter()).expect("which counts");
+//! assert_eq!((account.open, meter.held().get()), (1, 300));
+//! assert_eq!(meter.remaining(Timestamp::MAX).map(|left| left.get()), Some(500));
+//! # open.release()?;
+//! # Ok::<(), keyward::Error>(())
+//! ```
 
 pub(crate) mod codec;
 mod hold;

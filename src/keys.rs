@@ -41,6 +41,7 @@ mod builder;
 mod chosen;
 mod commands;
 mod drive;
+mod fresh;
 mod limits;
 mod offer;
 mod records;
@@ -87,7 +88,8 @@ struct Core {
     exhausted: OnExhausted,
     fallback: Option<Pool>,
     look_every: Option<Length>,
-    random: RandomState,
+    /// What jitter is drawn from; `None` for the middle of it.
+    random: Option<RandomState>,
     inner: Mutex<Inner>,
 }
 
@@ -230,7 +232,8 @@ impl Pool {
 
     /// A random number, for jitter.
     fn random(&self, count: u64) -> u32 {
-        u32::try_from(self.0.random.hash_one(count) >> 32).unwrap_or(0)
+        let Some(random) = &self.0.random else { return u32::MAX / 2 };
+        u32::try_from(random.hash_one(count) >> 32).unwrap_or(0)
     }
 }
 

@@ -1,4 +1,19 @@
 //! API-key pools, budgets, quotas and rate limits: one atomic question before each call, one exact answer after it.
+//!
+//! ```
+//! use keyward::{Call, Decision, Keeper, Limit, Usage};
+//!
+//! let keeper = Keeper::builder().limit(Limit::requests(60).per_minute().by("key")).build()?;
+//! match keeper.acquire(&Call::new().with("key", "alice"))? {
+//!     Decision::Granted(permit) => drop(permit.settle(&Usage::new())?),
+//!     Decision::Denied(denial) => println!("{denial}"),
+//! }
+//! # Ok::<(), keyward::Error>(())
+//! ```
+//!
+//! [`keeper`] is where to begin; [`manual`] has answers to the design questions, and [`policy`] says all of it as data.
+//! [`Keyed`] is a limiter in two lines. Whoever wants the rules alone takes [`window`], [`limiter`], [`budget`], [`quota`],
+//! [`pool`] and [`price`]; whoever has a database of their own, [`store`].
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -18,6 +33,7 @@ pub mod keyed;
 pub mod keys;
 pub mod limit;
 pub mod limiter;
+pub mod manual;
 pub mod observe;
 pub mod picture;
 pub mod plan;
@@ -35,6 +51,7 @@ pub mod time;
 #[cfg(feature = "tower")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub mod tower;
+pub mod trial;
 pub mod upstream;
 pub mod usage;
 pub mod window;

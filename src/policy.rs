@@ -49,7 +49,7 @@
 //! | `dimensions` | the only dimensions that limits may go by, if it is there: a guard against misspelling |
 //! | `pools` | `name`, `keys`, `provider`, `strategy`, `cooling`, `limits` of each key, `fallback`, `on_exhausted`, `look_every`, `twice` |
 //! | `prices` | `model`, `provider`, `class`, `from`, and the rates for a million tokens: `input`, `cache_read`, `cache_write_5m`, `cache_write_1h`, `output`, `extras`; `each_request` for a call; `free`, `longest_prompt` |
-//! | `price_fallbacks`, `unpriced` | `none` or `plain` or one word for each rate; `refuse` or `flag` |
+//! | `price_fallbacks`, `unpriced` | `none` or `plain` or one word for each rate; `refuse`, `flag`, or the rates that stand in for those that are missing |
 //!
 //! The fields of a limit are `limit` (a text that the others add to), `measure`, `amount`, `window`, `zone`, `by`, `when`,
 //! `if_present`, `assume`, `soft`, `alert_at_percent`, `on_expiry`, `audit`, `weights`, `relaxed` (`true`, or `"money"`),
@@ -58,7 +58,7 @@
 //! and `at`. Without a shape a length slides below 24 hours and is anchored from there on. The old names `daily`, `weekly` and
 //! `monthly` are read as lengths, with a [`Warning`].
 //!
-//! The fields of a key are `secret` (a [`Reference`]), `id`, `name`, `provider`, `kind`, `weight`, `priority`, `disabled` and
+//! The fields of a key are `secret` (a [`Reference`]), `id`, `name`, `provider`, `kind`, `scope`, `scope_id`, `weight`, `priority`, `disabled` and
 //! `limits`. A `strategy` is a word, or a table of `by` and its settings. Amounts of money are texts: a number with a point has
 //! been rounded before anybody could look at it.
 
@@ -80,7 +80,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use changes::{Change, Changes, Effect, Kind, Of};
-use forms::{FallbacksForm, LimitForm, PoolForm, PriceForm};
+use forms::{FallbacksForm, LimitForm, PoolForm, PriceForm, RatesForm};
 use problems::Findings;
 pub use problems::{Problems, Warning};
 use raw::{Entry, Raw};
@@ -105,7 +105,7 @@ pub struct Policy {
     #[serde(skip_serializing_if = "Option::is_none")]
     price_fallbacks: Option<Entry<FallbacksForm>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    unpriced: Option<Raw>,
+    unpriced: Option<Entry<RatesForm>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     limits: Vec<Entry<LimitForm>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -29,7 +29,7 @@ mod book;
 mod cost;
 mod draft;
 mod import;
-mod json;
+pub(crate) mod json;
 mod rate;
 mod shape;
 

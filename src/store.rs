@@ -3,7 +3,8 @@
 //! A store keeps what plans are decided on: accounts, hold parts, answers, records of limits, and the ledger. It decides
 //! nothing. Its one verb, [`Store::apply`], loads what a plan names, calls [`decide`], saves what that changed, and
 //! does the three as one step that no other plan comes between. A host that has a database with transactions writes the
-//! few methods of [`Transaction`], and leaves the order of things to [`transact`].
+//! few methods of [`Transaction`], and leaves the order of things to [`transact`]; one whose database keeps bytes under keys in
+//! their order writes [`Database`], which is less, and has [`Ordered`].
 //!
 //! # What a store promises
 //!
@@ -102,6 +103,7 @@ mod asynchronous;
 mod codec;
 mod ledger;
 pub mod memory;
+mod ordered;
 mod replan;
 mod shared;
 #[cfg(feature = "sqlite")]
@@ -112,6 +114,7 @@ pub(crate) use asynchronous::Unpark;
 pub use asynchronous::{AsyncStore, Blocking, Boxed, DynAsyncStore, Ready, block_on};
 pub use ledger::{Filter, Mismatch, Sum, Total, sums, verify};
 pub use memory::MemoryStore;
+pub use ordered::{Bytes, Database, Ending, Ordered, Pair};
 pub use replan::apply_at;
 pub(crate) use replan::{Question, ask_of};
 #[cfg(feature = "sqlite")]

@@ -4,11 +4,12 @@
 #[path = "common/tables.rs"]
 mod tables;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
 use keyward::conformance::{Reopening, checks, run, run_async, run_some};
-use keyward::store::{Ready, block_on};
-use keyward::{MemoryStore, Store};
+use keyward::store::{Bytes, Database, Ending, Ordered, Ready, block_on};
+use keyward::{MemoryStore, Store, StoreError};
 use tables::TableStore;
 
 #[test]
@@ -24,6 +25,55 @@ fn the_store_in_memory_passes() {
 #[test]
 fn the_store_in_memory_passes_with_one_shard() {
     run(&|| Box::new(MemoryStore::builder().shards(1).build().unwrap())).assert_passes();
+}
+
+/// Bytes under keys in a map; a transaction is a copy of it.
+#[derive(Clone, Default)]
+struct Map(Arc<Mutex<BTreeMap<Vec<u8>, Vec<u8>>>>);
+
+impl Database for Map {
+    fn transaction(
+        &self,
+        body: &mut dyn FnMut(&mut dyn Bytes) -> Result<Ending, StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut map = self.0.lock().unwrap();
+        let mut copy = map.clone();
+        if body(&mut copy)? == Ending::Commit {
+            *map = copy;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_store_of_bytes_under_keys_passes_and_passes_opened_again_too() {
+    run(&|| Box::new(Ordered::new(Map::default()))).assert_passes();
+    let make = || -> Box<dyn Store> {
+        let map = Map::default();
+        Box::new(Reopening::every(2, move || Ok(Box::new(Ordered::new(map.clone())))))
+    };
+    run(&make).assert_passes();
+}
+
+/// Answers and ended parts of a host's own ids were kept for ever.
+#[test]
+fn a_store_of_bytes_under_keys_forgets_what_has_ended_long_ago() {
+    use keyward::{Call, Keeper, Length, Limit, ManualClock, Timestamp, Usage};
+    let (map, clock) = (Map::default(), ManualClock::at(Timestamp::EPOCH));
+    let limit = Limit::requests(1_000).per_day().by("key");
+    let keeper = Keeper::builder().limit(limit).store(Ordered::new(map.clone())).clock(clock.clone()).build().unwrap();
+    let mut most = 0;
+    for number in 0..400 {
+        let call = Call::new().with("key", "a").under(format!("op-{number}").parse().unwrap());
+        keeper.acquire(&call).unwrap().granted().unwrap().settle(&Usage::new()).unwrap();
+        clock.advance(Length::HOUR);
+        let kept =
+            map.0.lock().unwrap().keys().filter(|key| [b'p', b'x', b'n', b'g', b'd', b'e'].contains(&key[0])).count();
+        most = most.max(kept);
+    }
+    assert!(most < 250, "a day has 24 of them, with some keys each: {most}");
+    let answer = keeper.acquire(&Call::new().with("key", "a").under("op-399".parse().unwrap())).unwrap().granted();
+    assert!(answer.is_some(), "the last one is known still");
 }
 
 #[test]

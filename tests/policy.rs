@@ -10,6 +10,8 @@ mod building;
 mod changes;
 #[path = "policy/texts.rs"]
 mod texts;
+#[path = "policy/yaml.rs"]
+mod yaml;
 
 use keyward::policy::{Policy, Problems};
 

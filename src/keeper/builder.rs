@@ -96,6 +96,12 @@ impl<S> Builder<S> {
         self
     }
 
+    /// With limits that were compiled before.
+    pub(crate) fn compiled(mut self, limits: impl IntoIterator<Item = Compiled>) -> Self {
+        self.compiled.extend(limits);
+        self
+    }
+
     /// Over this store, instead of one in memory: a [`Store`], or an [`AsyncStore`] for [`Builder::build_async`].
     pub fn store<T>(self, store: T) -> Builder<T> {
         self.over(|_| store)

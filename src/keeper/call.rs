@@ -170,7 +170,7 @@ impl Call {
         caller
     }
 
-    pub(super) fn asked_pool(&self) -> Option<&str> {
+    pub(crate) fn asked_pool(&self) -> Option<&str> {
         self.pool.as_deref()
     }
 

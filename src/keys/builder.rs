@@ -184,7 +184,7 @@ impl Builder {
             let own = limits.remove(key.id()).filter(|own| !own.is_empty()).unwrap_or_else(|| each.clone());
             inner.insert(key, own)?;
         }
-        let (random, inner) = (RandomState::new(), Mutex::new(inner));
+        let (random, inner) = (Some(RandomState::new()), Mutex::new(inner));
         Ok(Pool(Arc::new(Core { name, cooling, exhausted, fallback, look_every, random, inner })))
     }
 }

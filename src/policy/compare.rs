@@ -7,7 +7,7 @@ use crate::account::{Ask, Firm, MeterId};
 use crate::amount::Cap;
 use crate::keys::OnExhausted;
 use crate::limit::{Compiled, Limit, Own, Shape, WhenDown};
-use crate::pool::{Cooling, Strategy};
+use crate::pool::{Cooling, Scope, Strategy};
 use crate::price::{Book, Entry, Price};
 use crate::time::Timestamp;
 use crate::usage::Usage;
@@ -219,11 +219,15 @@ fn pool(old: &Plan, new: &Plan, changes: &mut Changes) {
 }
 
 fn key(called: &str, old: &KeyPlan, new: &KeyPlan, changes: &mut Changes) {
-    let fields: [(&'static str, Value<KeyPlan>); 8] = [
+    let fields: [(&'static str, Value<KeyPlan>); 9] = [
         ("secret", |key| Some(key.reference.to_string())),
         ("name", |key| key.like.called().map(str::to_owned)),
         ("provider", |key| key.like.of_provider().map(str::to_owned)),
         ("kind", |key| key.like.of_kind().map(str::to_owned)),
+        ("scope", |key| {
+            let Scope { name, id } = key.like.of_scope()?;
+            Some(id.as_ref().map_or_else(|| name.clone(), |id| format!("{name} {id}")))
+        }),
         ("weight", |key| Some(key.like.member().weight.to_string())),
         ("priority", |key| Some(key.like.member().priority.to_string())),
         ("disabled", |key| Some((!key.like.is_enabled()).to_string())),
@@ -297,7 +301,7 @@ fn whose(entry: &Entry) -> String {
     text
 }
 
-fn rates(price: &Price) -> String {
+pub(super) fn rates(price: &Price) -> String {
     let Price { input, cache_read, cache_write_5m, cache_write_1h, output, request, extras, longest_prompt } = price;
     let named = [
         ("input", input),

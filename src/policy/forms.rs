@@ -149,6 +149,15 @@ forms! {
         extras: Pairs,
         longest_prompt: Word,
     }
+    RatesForm {
+        input: Word,
+        cache_read: Word,
+        cache_write_5m: Word,
+        cache_write_1h: Word,
+        output: Word,
+        each_request: Word,
+        extras: Pairs,
+    }
     FallbacksForm {
         cache_read: Word,
         cache_write_5m: Word,
@@ -177,6 +186,8 @@ quiet_forms! {
         name: Word,
         provider: Word,
         kind: Word,
+        scope: Word,
+        scope_id: Word,
         weight: Word,
         priority: Word,
         disabled: Word,

@@ -175,6 +175,12 @@ fn key(
     if let Some(kind) = findings.text(&at("kind"), form.kind.as_ref()) {
         set(findings, &|key| key.kind(&kind));
     }
+    let scope_id = findings.text(&at("scope_id"), form.scope_id.as_ref());
+    if let Some(scope) = findings.text(&at("scope"), form.scope.as_ref()) {
+        set(findings, &|key| key.scope(&scope, scope_id.as_deref()));
+    } else if let (None, Some(id)) = (&form.scope, &form.scope_id) {
+        findings.refuse(&at("scope_id"), id, "nothing here without a scope");
+    }
     if let Some(weight) = findings.whole(&at("weight"), form.weight.as_ref(), "a whole number from 1 to 1000000") {
         set(findings, &|key| key.weight(weight));
     }

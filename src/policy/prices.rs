@@ -1,6 +1,7 @@
 //! A price book from its entries.
 
-use super::forms::{FallbacksForm, PriceForm};
+use super::compare;
+use super::forms::{FallbacksForm, PriceForm, RatesForm};
 use super::problems::Findings;
 use super::raw::{Entry, Raw};
 use super::shapes::instant;
@@ -21,14 +22,12 @@ pub(super) struct Pricing {
 pub(super) fn book(
     forms: &[PriceForm],
     fallbacks: Option<&Entry<FallbacksForm>>,
-    unpriced: Option<&Raw>,
+    unpriced: Option<&Entry<RatesForm>>,
     findings: &mut Findings,
 ) -> (Option<Book>, Pricing) {
     let fallbacks = self::fallbacks(fallbacks, findings);
-    let policies = [("refuse", false), ("flag", true)];
-    let flag = findings.word("unpriced", unpriced, &policies).unwrap_or(false);
-    let on_unpriced = if flag { OnUnpriced::Flag } else { OnUnpriced::Refuse };
-    let mut book = Book::new().fallbacks(fallbacks).on_unpriced(on_unpriced);
+    let on_unpriced = self::unpriced(unpriced, findings);
+    let mut book = Book::new().fallbacks(fallbacks).on_unpriced(on_unpriced.clone());
     for (place, form) in forms.iter().enumerate() {
         let path = format!("prices[{place}]");
         let Some(line) = line(form, &path, findings) else { continue };
@@ -48,9 +47,14 @@ pub(super) fn book(
     let Fallbacks { cache_read, cache_write_5m, cache_write_1h, media } = fallbacks;
     let pricing = Pricing {
         fallbacks: [cache_read, cache_write_5m, cache_write_1h, media].map(words).join(", "),
-        unpriced: if flag { "flag" } else { "refuse" }.to_owned(),
+        unpriced: match &on_unpriced {
+            OnUnpriced::Refuse => "refuse".to_owned(),
+            OnUnpriced::Flag => "flag".to_owned(),
+            OnUnpriced::Estimate(price) => compare::rates(price),
+        },
     };
-    ((!forms.is_empty()).then_some(book), pricing)
+    let is_there = !forms.is_empty() || matches!(on_unpriced, OnUnpriced::Estimate(_));
+    (is_there.then_some(book), pricing)
 }
 
 fn line(form: &PriceForm, path: &str, findings: &mut Findings) -> Option<Line> {
@@ -72,6 +76,24 @@ fn line(form: &PriceForm, path: &str, findings: &mut Findings) -> Option<Line> {
         }
     }
     let from = instant(&at("from"), form.from.as_ref(), findings).unwrap_or(Timestamp::MIN);
+    let (mut price, stated) = rates(form, path, findings);
+    price.longest_prompt =
+        findings.whole(&at("longest_prompt"), form.longest_prompt.as_ref(), "a whole number of tokens");
+    if !stated {
+        findings.refuse(path, "no rate", "a rate, such as input = \"2.50\" for a million tokens, or free = true");
+    }
+    if findings.count() > before {
+        return None;
+    }
+    let mut line = Line::new(&model?, price).from(from);
+    line.provider = provider.map(Into::into);
+    line.class = class.map(Into::into);
+    Some(line)
+}
+
+/// The rates of an entry, and whether there is any.
+fn rates(form: &PriceForm, path: &str, findings: &mut Findings) -> (Price, bool) {
+    let at = |field: &str| format!("{path}.{field}");
     let free = findings.switch(&at("free"), form.free.as_ref());
     let mut price = if free { Price::free() } else { Price::new() };
     let mut stated = free;
@@ -110,18 +132,37 @@ fn line(form: &PriceForm, path: &str, findings: &mut Findings) -> Option<Line> {
             price = price.extra(name, rate);
         }
     }
-    price.longest_prompt =
-        findings.whole(&at("longest_prompt"), form.longest_prompt.as_ref(), "a whole number of tokens");
-    if !stated {
-        findings.refuse(path, "no rate", "a rate, such as input = \"2.50\" for a million tokens, or free = true");
+    (price, stated)
+}
+
+/// What is done with what has no price: a word, or the rates that stand in.
+fn unpriced(entry: Option<&Entry<RatesForm>>, findings: &mut Findings) -> OnUnpriced {
+    match entry {
+        None => OnUnpriced::Refuse,
+        Some(Entry::Plain(raw)) => match findings.word("unpriced", Some(raw), &[("refuse", false), ("flag", true)]) {
+            Some(true) => OnUnpriced::Flag,
+            _ => OnUnpriced::Refuse,
+        },
+        Some(Entry::Form(form)) => {
+            let RatesForm { input, cache_read, cache_write_5m, cache_write_1h, output, each_request, extras } =
+                (**form).clone();
+            let form = PriceForm {
+                input,
+                cache_read,
+                cache_write_5m,
+                cache_write_1h,
+                output,
+                each_request,
+                extras,
+                ..PriceForm::default()
+            };
+            let (price, stated) = rates(&form, "unpriced", findings);
+            if !stated {
+                findings.refuse("unpriced", "no rate", "refuse, flag, or rates such as input = \"2.50\"");
+            }
+            OnUnpriced::Estimate(price)
+        }
     }
-    if findings.count() > before {
-        return None;
-    }
-    let mut line = Line::new(&model?, price).from(from);
-    line.provider = provider.map(Into::into);
-    line.class = class.map(Into::into);
-    Some(line)
 }
 
 /// What a decimal text says; a number that may have been rounded is refused.

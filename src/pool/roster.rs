@@ -94,6 +94,12 @@ impl Roster {
         self
     }
 
+    /// By what it chooses.
+    #[must_use]
+    pub const fn strategy(&self) -> Strategy {
+        self.strategy
+    }
+
     /// How long a call may probe a key.
     #[must_use]
     pub const fn probe(&self) -> Length {

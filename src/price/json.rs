@@ -11,7 +11,7 @@ const DEEPEST: u32 = 64;
 
 /// One value, borrowed from the text it was read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Json<'a> {
+pub(crate) enum Json<'a> {
     Null,
     Bool,
     Number(&'a str),
@@ -22,7 +22,7 @@ pub(super) enum Json<'a> {
 
 impl<'a> Json<'a> {
     /// Reads a whole text, with nothing behind its one value.
-    pub(super) fn read(field: &'static str, bytes: &'a [u8]) -> Result<Self, Error> {
+    pub(crate) fn read(field: &'static str, bytes: &'a [u8]) -> Result<Self, Error> {
         let fault = |at: usize, expected| Error::invalid(field, format_args!("byte {at}"), expected);
         let text = std::str::from_utf8(bytes).map_err(|error| fault(error.valid_up_to(), "UTF-8"))?;
         let mut reader = Reader { text, at: if text.starts_with('\u{feff}') { 3 } else { 0 } };
@@ -30,12 +30,12 @@ impl<'a> Json<'a> {
     }
 
     /// What an object has under this name; the last, if it is there twice.
-    pub(super) fn get(&self, name: &str) -> Option<&Json<'a>> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Json<'a>> {
         self.fields().iter().rev().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
     /// The fields of an object; nothing else has any.
-    pub(super) fn fields(&self) -> &[(Cow<'a, str>, Json<'a>)] {
+    pub(crate) fn fields(&self) -> &[(Cow<'a, str>, Json<'a>)] {
         match self {
             Self::Object(fields) => fields,
             _ => &[],
@@ -43,14 +43,14 @@ impl<'a> Json<'a> {
     }
 
     /// The values of a list; nothing else has any.
-    pub(super) fn list(&self) -> &[Json<'a>] {
+    pub(crate) fn list(&self) -> &[Json<'a>] {
         match self {
             Self::List(values) => values,
             _ => &[],
         }
     }
 
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
             _ => None,
@@ -58,7 +58,7 @@ impl<'a> Json<'a> {
     }
 
     /// A number as it was written, also where someone put it in quotes.
-    pub(super) fn number(&self) -> Option<&str> {
+    pub(crate) fn number(&self) -> Option<&str> {
         match self {
             Self::Number(text) => Some(text),
             other => other.text(),
@@ -66,7 +66,7 @@ impl<'a> Json<'a> {
     }
 
     /// The value in a few words, for a message.
-    pub(super) fn show(&self) -> &str {
+    pub(crate) fn show(&self) -> &str {
         match self {
             Self::Null => "null",
             Self::Bool => "true or false",

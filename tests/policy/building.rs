@@ -189,6 +189,40 @@ fn prices_make_a_book() {
     assert!(policy("").build(secrets).unwrap().prices.is_none());
 }
 
+/// The builder could say what stands in for a missing price, and a policy could not.
+#[test]
+fn rates_can_stand_in_for_prices_that_are_missing() {
+    let text = r#"
+        unpriced = { input = "3", output = "15", each_request = "0.01" }
+        [[prices]]
+        model = "half"
+        input = "1"
+        "#;
+    let book = policy(text).build(secrets).unwrap().prices.unwrap();
+    let cost = |model, usage: Usage| book.cost(Model::named(model), Timestamp::EPOCH, &usage).unwrap().usd();
+    assert_eq!(cost("unknown", Usage::new().input(1_000_000).output(1_000_000)), Some(Usd::micros(18_010_000)));
+    assert_eq!(cost("half", Usage::new().input(1_000_000).output(1_000_000)), Some(Usd::dollars(16)));
+    // Without a single price, all goes by what stands in.
+    let only = policy("unpriced = { input = \"3\" }").build(secrets).unwrap().prices.unwrap();
+    assert_eq!(
+        only.cost(Model::named("any"), Timestamp::EPOCH, &Usage::new().input(1)).unwrap().usd(),
+        Some(Usd::micros(3))
+    );
+    let changes = policy(text).diff(&policy("unpriced = \"flag\"")).unwrap().to_string();
+    assert!(changes.contains("prices: unpriced input "), "{changes}");
+}
+
+#[test]
+fn a_key_can_be_for_someone() {
+    let text = |scope: &str| format!("[[pools]]\nname = \"a\"\nkeys = {{ secret = \"file:/run/spare\", {scope} }}");
+    let built = policy(&text("scope = \"repo\", scope_id = \"r-1\"")).build(secrets).unwrap();
+    let scope = built.pools[0].keys()[0].of_scope().cloned().unwrap();
+    assert_eq!((scope.name.as_str(), scope.id.as_deref()), ("repo", Some("r-1")));
+    let changes =
+        policy(&text("scope = \"repo\"")).diff(&policy(&text("scope = \"repo\", scope_id = \"r-1\""))).unwrap();
+    assert_eq!(changes.to_string(), "key file:/run/spare of a: scope repo becomes repo r-1; what is known of it stays");
+}
+
 #[test]
 fn a_policy_goes_through_json_and_back_unchanged() {
     let written = policy(
