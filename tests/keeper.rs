@@ -735,3 +735,18 @@ fn a_call_that_is_given_up_tries_its_key_no_more() {
     drop(probe);
     assert!(keeper.acquire(&call).unwrap().granted().is_some());
 }
+
+/// A call had tried every key, and its client was told that waiting would not help, or to wait for the key that it had not.
+#[test]
+fn a_call_that_has_tried_every_key_is_told_when_one_can_be_used_again() {
+    let clock = ManualClock::at(start());
+    let (keeper, call) = priced(&clock);
+    let permit = granted(keeper.acquire(&call).unwrap());
+    let wait = |seconds| Outcome::new(Class::RateLimited).with_hint(keyward::Hint::Wait(secs(seconds)));
+    assert!(matches!(permit.failover(&wait(20)).unwrap(), Moved::On));
+    let Moved::Denied(denial) = permit.failover(&wait(60)).unwrap() else { panic!("both keys cool") };
+    assert_eq!(denial.when, When::At(start().saturating_add(secs(20))));
+    assert_eq!(denial.response(&keyward::http::Options::default(), keeper.now()).status, 429);
+    permit.release().unwrap();
+    assert_eq!(denied(keeper.acquire(&call).unwrap()).when, denial.when);
+}

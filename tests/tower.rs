@@ -254,9 +254,9 @@ fn by_status_what_the_handler_said_holds() {
         let keeper = keeper();
         let inner = Careful::new(move |_, permit| {
             if released {
-                permit.release().unwrap()
+                permit.release().unwrap();
             } else {
-                drop(permit.settle(&Usage::new().usd(Usd::cents(1))))
+                drop(permit.settle(&Usage::new().usd(Usd::cents(1))));
             }
             Ok(Response::builder().status(if released { 200 } else { 500 }).body(String::new()).unwrap())
         });
@@ -305,12 +305,14 @@ fn nothing_is_asked_before_the_answer_is_waited_for() {
     assert_eq!((money(&keeper), calls(&keeper)), ((Usd::ZERO, Usd::ZERO), 0));
 }
 
+type Work = Box<dyn FnOnce() + Send>;
+
 /// Work that waits until the test has it done.
 #[derive(Clone, Default)]
-struct Later(Arc<Mutex<VecDeque<Box<dyn FnOnce() + Send>>>>);
+struct Later(Arc<Mutex<VecDeque<Work>>>);
 
 impl Later {
-    fn spawn(&self) -> impl Fn(Box<dyn FnOnce() + Send>) + Send + Sync + 'static {
+    fn spawn(&self) -> impl Fn(Work) + Send + Sync + 'static {
         let queue = self.0.clone();
         move |work| queue.lock().unwrap().push_back(work)
     }

@@ -7,6 +7,7 @@
 //! | `break 5` | five words, then the connection breaks |
 //! | `pause 5` | five words, then nothing until [`Fake::resume`], then the usage |
 //! | `endless` | words until the limit is near, then nothing, until the client is gone |
+//! | `babble 500` | five hundred words, whatever the limit is |
 //! | `refuse` | 400 |
 //!
 //! Whatever stands behind that in the prompt is only counted. It writes down every call, so that a test can compare.
@@ -216,7 +217,11 @@ impl Words {
             _ => How::Say,
         };
         let asked = words.next().and_then(|count| count.parse().ok()).unwrap_or(most);
-        let count = if how == How::Endless { most.saturating_sub(1) } else { most.min(asked) };
+        let count = match how {
+            How::Endless => most.saturating_sub(1),
+            _ if prompt.starts_with("babble") => asked,
+            _ => most.min(asked),
+        };
         Self { fake, place, how, count, input: prompt.split_whitespace().count() as u64, said: 0 }
     }
 

@@ -74,6 +74,8 @@ impl Meter {
                 if self.lines.done {
                     self.settle().await;
                 } else if self.lines.events >= self.told + OFTEN && self.is_too_much().await {
+                    // More has come out than was asked for, and than there is money for: it is cut off, and paid as far as it is.
+                    self.book(Usage::new(), Outcome::new(Class::NoVerdict)).await;
                     return Some(self.end("budget_exceeded", "the budget is used up"));
                 }
                 Some(piece)

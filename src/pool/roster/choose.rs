@@ -154,17 +154,19 @@ impl Roster {
         });
     }
 
-    /// The key that can be used first, and when; `None` if one can be used now, or if there is none.
+    /// The key that can be used first, and when; `None` if one can be used now, or if there is none. A key that the call has
+    /// tried is one that others can use again.
     #[must_use]
     pub fn soonest(&self, wanted: &Wanted<'_>, now: Timestamp) -> Option<(&KeyId, When)> {
         let model = wanted.model.and_then(|model| self.models.get(model));
         let except = self.excepted(wanted);
         let mut soonest: Option<(&KeyId, When)> = None;
-        for (id, place) in self.by_id.iter().filter(|(_, place)| !except.contains(place)) {
+        for (id, place) in &self.by_id {
             let key = self.get(*place)?.when(now);
             let with_model = model.and_then(|keys| keys.get(place)?.ready(now).err());
             let when = match (key, with_model) {
                 (Some(key), Some(model)) => key.and(model),
+                (None, None) if except.contains(place) => continue,
                 (key, model) => key.or(model)?,
             };
             if soonest.is_none_or(|(_, least)| when != least && when.or(least) == when) {
