@@ -121,6 +121,9 @@ impl fmt::Display for Comparison {
             }
             write!(f, "\n{table}")?;
         }
+        if !refusals.is_empty() {
+            f.write_str("\n")?;
+        }
         refusals.iter().try_for_each(|refused| writeln!(f, "{refused}"))
     }
 }
