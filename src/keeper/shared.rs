@@ -201,7 +201,7 @@ impl<T: AsyncStore> Shared<T> {
                 }
                 Ok(())
             };
-            question.ask(&self.store, expire).await?;
+            self.store.ask(&mut question, expire).await?;
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             if let Some(GivenUp::Hold(hold)) = ending.call.take() {
                 self.alert_all(&hold.force, hold.places()).await;
