@@ -108,8 +108,8 @@ mod shared;
 pub mod sqlite;
 pub(crate) mod table;
 
-pub(crate) use asynchronous::Unpark;
 pub use asynchronous::{AsyncStore, Blocking, Boxed, DynAsyncStore, Ready, block_on};
+pub(crate) use asynchronous::{Unpark, run};
 pub use ledger::{Filter, Mismatch, Sum, Total, sums, verify};
 pub use memory::MemoryStore;
 pub use replan::apply_at;
