@@ -46,6 +46,7 @@ mod verbs;
 mod wait;
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,7 +65,7 @@ use crate::keys::{Answer, Pool};
 use crate::limit::Limit;
 use crate::pool::Standing;
 use crate::price::Book;
-use crate::store::{MemoryStore, Ready, Store, block_on};
+use crate::store::{MemoryStore, Ready, Store, run};
 use crate::terms::Terms;
 use crate::time::{Length, Timestamp};
 use crate::usage::Usage;
@@ -75,10 +76,6 @@ pub struct Keeper<S: Store = MemoryStore>(Arc<Shared<Ready<S>>>);
 
 /// Whether a call may go out.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "most decisions are the large one, and it is taken apart where it is made"
-)]
 #[must_use]
 pub enum Decision<P = Permit> {
     /// It may.
@@ -126,7 +123,7 @@ impl<S: Store> Keeper<S> {
     /// another call; what the store says. One that is unavailable is a denial, or is done without:
     /// [`Limit::when_down`].
     pub fn acquire(&self, call: &Call) -> Result<Decision<Permit<S>>, Error> {
-        block_on(self.0.acquire(call))
+        run(pin!(self.0.acquire(call)))
     }
 
     /// The same as [`Keeper::acquire`], of a call that would rather wait than be refused, for so long at most. Calls that
@@ -164,7 +161,7 @@ impl<S: Store> Keeper<S> {
     /// # Errors
     /// As [`Keeper::acquire`]; usage that no call can have had.
     pub fn charge(&self, call: &Call, usage: &Usage) -> Result<Option<Box<Denial>>, Error> {
-        block_on(self.0.charge(call, usage))
+        run(pin!(self.0.charge(call, usage)))
     }
 
     /// Notes what an upstream answered to a call that had no permit: the key cools, or is known to be well. Says what the key is
@@ -185,7 +182,7 @@ impl<S: Store> Keeper<S> {
     /// # Errors
     /// A pool that the keeper does not have; what the store says.
     pub fn observe(&self, pool: &str, answer: &Answer<'_>) -> Result<Standing, Error> {
-        block_on(self.0.observe(pool, answer))
+        run(pin!(self.0.observe(pool, answer)))
     }
 
     /// Settles what was acquired under this operation, here or in another process: [`Permit::settle`]. It is priced by what
@@ -205,7 +202,7 @@ impl<S: Store> Keeper<S> {
     /// An operation of which the store knows nothing that it holds or has held; usage that no call can have had, or another
     /// than was settled before; what the store says.
     pub fn settle(&self, op: &OpId, usage: &Usage) -> Result<Settled, Error> {
-        block_on(self.0.settle(op, usage))
+        run(pin!(self.0.settle(op, usage)))
     }
 
     /// Gives back what was acquired under this operation: [`Permit::release`].
@@ -213,7 +210,7 @@ impl<S: Store> Keeper<S> {
     /// # Errors
     /// An operation that was settled, or of which the store knows nothing; what the store says.
     pub fn release(&self, op: &OpId) -> Result<(), Error> {
-        block_on(self.0.release(op))
+        run(pin!(self.0.release(op)))
     }
 
     /// What was acquired under this operation lives this long from now: [`Permit::extend`].
@@ -221,7 +218,7 @@ impl<S: Store> Keeper<S> {
     /// # Errors
     /// An operation of which the store knows nothing; what the store says.
     pub fn extend(&self, op: &OpId, life: Length) -> Result<Option<Timestamp>, Error> {
-        block_on(self.0.extend(op, life))
+        run(pin!(self.0.extend(op, life)))
     }
 
     /// Begins the count of one limit anew, for one subject.
@@ -229,7 +226,7 @@ impl<S: Store> Keeper<S> {
     /// # Errors
     /// A limit that the keeper does not have, or that is a balance; what the store says.
     pub fn reset(&self, limit: &LimitId, of: &Subject) -> Result<(), Error> {
-        block_on(self.0.reset(limit, of))
+        run(pin!(self.0.reset(limit, of)))
     }
 
     /// Puts other limits, pools and prices in the place of those in force, all at once; calls under way end by those that
@@ -244,7 +241,7 @@ impl<S: Store> Keeper<S> {
         pools: impl IntoIterator<Item = Pool>,
         prices: Option<Book>,
     ) -> Result<(), Error> {
-        block_on(self.0.apply(Terms::compile(limits)?, pools.into_iter().collect(), prices))
+        run(pin!(self.0.apply(Terms::compile(limits)?, pools.into_iter().collect(), prices)))
     }
 
     /// The same with all that a policy has.
@@ -255,7 +252,7 @@ impl<S: Store> Keeper<S> {
     #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
     pub fn apply_policy(&self, built: crate::policy::Built) -> Result<(), Error> {
         let crate::policy::Built { limits, pools, prices, .. } = built;
-        block_on(self.0.apply(limits, pools, prices))
+        run(pin!(self.0.apply(limits, pools, prices)))
     }
 
     /// Ends in the store what has ended by itself: calls that were given up, and holds whose time is over. Every verb does a
@@ -264,7 +261,7 @@ impl<S: Store> Keeper<S> {
     /// # Errors
     /// What the store says; what is not ended is ended later.
     pub fn sweep(&self) -> Result<(), Error> {
-        block_on(self.0.sweep()).map(drop)
+        run(pin!(self.0.sweep())).map(drop)
     }
 
     /// How many calls wait now.

@@ -110,8 +110,8 @@ mod shared;
 pub mod sqlite;
 pub(crate) mod table;
 
-pub(crate) use asynchronous::Unpark;
 pub use asynchronous::{AsyncStore, Blocking, Boxed, DynAsyncStore, Ready, block_on};
+pub(crate) use asynchronous::{Unpark, run};
 pub use ledger::{Filter, Mismatch, Sum, Total, sums, verify};
 pub use memory::MemoryStore;
 pub use ordered::{Bytes, Database, Ending, Ordered, Pair};

@@ -1,15 +1,16 @@
 //! The way to the store. A store that is down is left alone for a while, and asked by one verb at a time whether it is back.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use crate::account::{Account, Part, Row};
-use crate::error::StoreError;
+use crate::error::{Error, StoreError};
 use crate::id::Subject;
 use crate::observe::{Event, Told};
 use crate::picture::StoreState;
 use crate::plan::{LimitRecord, Plan, Verdict};
-use crate::store::{AsyncStore, Filter, PartKey, PartsOf, Total};
+use crate::store::{AsyncStore, Filter, PartKey, PartsOf, Question, Total};
 use crate::time::{Clock, Timestamp};
 
 /// How long a store is left alone after it was first down; after each time that it still was, twice as long.
@@ -77,9 +78,9 @@ impl<T> Door<T> {
 
     /// Notes whether it has answered.
     #[inline]
-    fn note<R>(&self, entered: Entered, answer: &Result<R, StoreError>) {
+    fn note<R>(&self, entered: Entered, answer: &Result<R, impl Borrow<StoreError>>) {
         match answer {
-            Err(error) if error.is_unavailable() => self.shuts(entered, error),
+            Err(error) if error.borrow().is_unavailable() => self.shuts(entered, error.borrow()),
             _ if self.until.load(Ordering::Relaxed) != i64::MIN => {
                 self.failures.store(0, Ordering::Relaxed);
                 if self.until.swap(i64::MIN, Ordering::AcqRel) != i64::MIN {
@@ -116,6 +117,26 @@ enum Entered {
     Freely,
     /// To see whether it is back.
     Alone,
+}
+
+impl<T: AsyncStore> Door<T> {
+    /// Asks a question: what [`AsyncStore::apply`] does, with the verdict where it belongs.
+    #[inline]
+    pub(super) async fn ask(
+        &self,
+        question: &mut Question,
+        fill: impl FnMut(&mut Plan, Timestamp) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let entered = self.enter()?;
+        let answer = question.ask(&self.store, fill).await;
+        match answer.as_ref().map_err(Error::store) {
+            Ok(()) => self.note(entered, &Ok::<_, StoreError>(())),
+            Err(Some(error)) => self.note(entered, &Err::<(), _>(error)),
+            // Nobody may have been asked.
+            Err(None) => {}
+        }
+        answer
+    }
 }
 
 impl<T: AsyncStore> AsyncStore for Door<T> {

@@ -341,7 +341,7 @@ impl<T: AsyncStore> Held<T> {
         fill: impl FnMut(&mut Plan, Timestamp) -> Result<(), Error>,
     ) -> Result<(), Error> {
         match &self.local {
-            None => question.ask(&self.shared.store, fill).await,
+            None => self.shared.store.ask(question, fill).await,
             Some(local) => question.ask(&*local.store, fill).await,
         }
     }

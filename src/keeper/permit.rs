@@ -1,6 +1,7 @@
 //! A call that may go out.
 
 use std::fmt;
+use std::pin::pin;
 
 use super::denial::Denial;
 use super::held::Held;
@@ -9,7 +10,7 @@ use crate::amount::Usd;
 use crate::error::Error;
 use crate::http::{Header, Options};
 use crate::id::{KeyId, OpId, Secret};
-use crate::store::{MemoryStore, Ready, Store, block_on};
+use crate::store::{MemoryStore, Ready, Store, run};
 use crate::time::{Length, Timestamp};
 use crate::usage::{Class, Outcome, Usage};
 
@@ -113,7 +114,7 @@ impl<S: Store> Permit<S> {
     /// # Errors
     /// As [`Permit::settle`].
     pub fn settle_as(&self, usage: &Usage, outcome: &Outcome) -> Result<Settled, Error> {
-        block_on(self.0.settle(usage, outcome))
+        run(pin!(self.0.settle(usage, outcome)))
     }
 
     /// Nothing was sent, or nothing is to be paid: all of it is given back.
@@ -129,7 +130,7 @@ impl<S: Store> Permit<S> {
     /// # Errors
     /// As [`Permit::release`].
     pub fn release_as(&self, outcome: &Outcome) -> Result<(), Error> {
-        block_on(self.0.release(outcome))
+        run(pin!(self.0.release(outcome)))
     }
 
     /// The call is still under way: what it holds lives this long from now. Says until when.
@@ -137,7 +138,7 @@ impl<S: Store> Permit<S> {
     /// # Errors
     /// What the store says.
     pub fn extend(&self, life: Length) -> Result<Option<Timestamp>, Error> {
-        block_on(self.0.extend(life))
+        run(pin!(self.0.extend(life)))
     }
 
     /// The call has used this much so far, which is held at the least, and charged if nothing more is heard of it. Never
@@ -146,7 +147,7 @@ impl<S: Store> Permit<S> {
     /// # Errors
     /// What the store says.
     pub fn so_far(&self, usage: &Usage) -> Result<SoFar, Error> {
-        block_on(self.0.so_far(usage))
+        run(pin!(self.0.so_far(usage)))
     }
 
     /// The key has failed like this: that is reported whatever happens, and the call goes out with another key of its pool
@@ -155,7 +156,7 @@ impl<S: Store> Permit<S> {
     /// # Errors
     /// A call without a pool, or one that is over; what the store says.
     pub fn failover(&self, outcome: &Outcome) -> Result<Moved, Error> {
-        block_on(self.0.failover(outcome))
+        run(pin!(self.0.failover(outcome)))
     }
 
     /// Whether it was settled or released.

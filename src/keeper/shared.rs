@@ -216,7 +216,7 @@ impl<T: AsyncStore> Shared<T> {
                 }
                 Ok(())
             };
-            question.ask(&self.store, expire).await?;
+            self.store.ask(&mut question, expire).await?;
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             let call = ending.call.take();
             if let Some(GivenUp::Hold(Hold { op, .. }) | GivenUp::Asked(op)) = &call {

@@ -147,7 +147,7 @@ impl<T: AsyncStore> Shared<T> {
             self.tell_granted(&held);
             return Ok(Decision::Granted(held.into()));
         }
-        let answer = question.ask(&self.store, |plan, now| force.plan(&asked, plan, now)).await;
+        let answer = self.store.ask(&mut question, |plan, now| force.plan(&asked, plan, now)).await;
         doubt.answered(&answer, call.op().is_some());
         drop(doubt);
         answer?;
@@ -215,7 +215,7 @@ impl<T: AsyncStore> Shared<T> {
             plan.used = Some(Used { usage: priced.clone().into_owned(), outcome: None });
             Ok(())
         };
-        question.ask(&self.store, make).await?;
+        self.store.ask(&mut question, make).await?;
         if let Verdict::Denied(denial) = &question.verdict {
             return Ok(Some(Box::new(Denial::limits(force.terms(), &question.plan, denial))));
         }
@@ -266,7 +266,7 @@ impl<T: AsyncStore> Shared<T> {
             hold.settle(plan, &priced, Some(Class::Success), now)?;
             self.report(&hold, plan, Class::Success, now)
         };
-        question.ask(&self.store, settle).await?;
+        self.store.ask(&mut question, settle).await?;
         self.lines.freed();
         let settled = hold.settled(&question.verdict, cost);
         self.tell_settled(Some(op), Class::Success, &settled, &hold.force);
@@ -281,7 +281,7 @@ impl<T: AsyncStore> Shared<T> {
             hold.release(plan, now);
             self.report(&hold, plan, Class::NoVerdict, now)
         };
-        question.ask(&self.store, release).await?;
+        self.store.ask(&mut question, release).await?;
         self.lines.freed();
         match effects(&question.verdict).iter().any(|effect| matches!(effect, Effect::Already(How::Settled))) {
             true => Err(Error::conflict("operation", op, "settled", "release")),
@@ -299,7 +299,7 @@ impl<T: AsyncStore> Shared<T> {
             hold.extend(plan, life, now);
             Ok(())
         };
-        question.ask(&self.store, extend).await?;
+        self.store.ask(&mut question, extend).await?;
         Ok(hold.extended(&question.verdict))
     }
 

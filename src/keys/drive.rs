@@ -17,6 +17,7 @@ pub(crate) enum Found {
 }
 
 /// Why a search has found no key.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
 pub(crate) enum Missed {
     /// Something else than the keys stood in the way. The plan is the one that was denied.
     Denied(Denial),

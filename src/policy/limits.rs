@@ -122,7 +122,7 @@ pub(super) fn limit(entry: &Entry<LimitForm>, path: &str, words: &Words, finding
                 }
             }
             other => {
-                findings.refuse(&at("when_down"), other, "refuse, or a share of the amount from \"1%\" to \"100%\"")
+                findings.refuse(&at("when_down"), other, "refuse, or a share of the amount from \"1%\" to \"100%\"");
             }
         }
     }

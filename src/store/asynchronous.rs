@@ -214,7 +214,12 @@ impl Wake for Unpark {
 /// ```
 #[inline]
 pub fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
+    run(pin!(future))
+}
+
+/// The same of a future that stays where it was made: a large one is not moved.
+#[inline]
+pub(crate) fn run<F: Future>(mut future: Pin<&mut F>) -> F::Output {
     // Most are done at once, and need nobody to wake them.
     match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,

@@ -65,7 +65,11 @@ impl Question {
     ) -> Result<(), Error> {
         loop {
             fill(&mut self.plan, self.moment.at())?;
-            self.verdict = store.apply(&self.plan, self.moment.at()).await?;
+            // Not by `?`, which would move the verdict once more.
+            match store.apply(&self.plan, self.moment.at()).await {
+                Ok(verdict) => self.verdict = verdict,
+                Err(error) => return Err(error.into()),
+            }
             if !self.moment.takes(&self.verdict, &self.plan)? {
                 return Ok(());
             }
