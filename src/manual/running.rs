@@ -4,7 +4,7 @@
 //!
 //! Exactness is the store's: whatever process asks, one plan is decided after another on what it touches. [`MemoryStore`] is
 //! one process. An SQLite file is shared by any number of processes on one machine, and must not lie on a network's file system.
-//! A permit can be settled by another process that knows its [`op`](crate::Permit::op), by a plan of its own.
+//! A permit can be settled by another process that knows its [`op`](crate::Permit::op): [`Keeper::settle`](crate::Keeper::settle).
 //!
 //! # Changing a policy
 //!
@@ -52,7 +52,12 @@
 //! # When the store is down
 //!
 //! A call that cannot be asked about is refused: [`Denial::store_down`](crate::keeper::Denial::store_down) says that this was why, and over HTTP it
-//! is a 503. A settle that fails leaves the permit as it was: say it again. What is never settled ends with its hold.
+//! is a 503. The store is left alone for a while then, longer each time, and one verb tries it again. A settle that fails
+//! leaves the permit as it was: say it again. What is never settled ends with its hold.
+//!
+//! A rate, or slots, may choose otherwise: [`Limit::when_down`](crate::Limit::when_down) has it decided in this process alone, on a share
+//! of its amount, as long as every limit that concerns the call says so. [`Permit::is_local`](crate::Permit::is_local) tells; such calls are in
+//! no ledger. Money never goes out unseen.
 //!
 //! # Clocks
 //!

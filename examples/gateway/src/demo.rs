@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::http::Method;
 use keyward::keys::Which;
+use keyward::picture::View;
 use keyward::pool::Standing;
 use keyward::store::{Filter, PartsOf, sums, verify};
 use keyward::{Clock, Length, ManualClock, Timestamp, Usd};
@@ -43,7 +44,7 @@ pub async fn tell(store: AnyStore) -> Result<(), Failure> {
     let _ = http_body_util::BodyExt::frame(answer.body_mut()).await;
     drop(answer);
     until_nothing_is_held(&app).await?;
-    budgets(&app)?;
+    budgets(&app);
 
     println!("4. the upstream breaks off in the middle of an answer");
     show(&app, alice.chat("small", "break 3", 100).await?).await?;
@@ -78,7 +79,7 @@ pub async fn tell(store: AnyStore) -> Result<(), Failure> {
     println!("   {}", operator.ask(Method::GET, "/keys/costs", None).await?);
 
     println!("10. in the end");
-    budgets(&app)?;
+    budgets(&app);
     let (store, now) = (app.keeper().store(), app.now());
     let rows = sums(store, &Filter::default())?;
     let usd = i64::try_from(rows.usd).ok().and_then(Usd::from_nanos).unwrap_or(Usd::ZERO);
@@ -141,13 +142,13 @@ fn records(app: &App) -> Result<(), Failure> {
 }
 
 /// Where every budget stands.
-fn budgets(app: &App) -> Result<(), Failure> {
-    let page = app.keeper().status(None, 100)?;
-    for standing in page.standings.iter().filter(|standing| standing.limit.to_string() == "budget") {
+fn budgets(app: &App) {
+    let picture = app.keeper().status(&View::new());
+    let standings = picture.budgets.iter().map(|budget| &budget.standing);
+    for standing in standings.filter(|standing| standing.limit.to_string() == "budget") {
         let show = |amount| standing.measure.show(amount);
         let left = standing.status.remaining.map(show).unwrap_or_default();
         println!("   {}: {} spent, {left} left", standing.subject, show(standing.status.spent));
     }
     println!();
-    Ok(())
 }
