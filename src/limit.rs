@@ -89,7 +89,7 @@ pub enum WhenDown {
     Refuse,
     /// It is decided in this process alone, on so many percent of the amount, rounded down: with four processes, a quarter
     /// each is no more than all of it.
-    Local {
+    InProcess {
         /// From 1 to 100.
         percent: u8,
     },
@@ -436,7 +436,7 @@ impl Limit {
     /// ```
     /// use keyward::limit::WhenDown;
     /// use keyward::{Limit, Usd};
-    /// let local = WhenDown::Local { percent: 25 };
+    /// let local = WhenDown::InProcess { percent: 25 };
     /// assert_eq!(Limit::requests(60).per_minute().when_down(local).compile()?.when_down(), local);
     /// let error = Limit::usd(Usd::dollars(5)).per_day().when_down(local).compile().unwrap_err();
     /// assert_eq!(error.field(), Some("limit.when_down"));
@@ -503,7 +503,7 @@ impl Limit {
         let relaxed = relaxed != Relaxed::No;
         let on_expiry = on_expiry.unwrap_or(if money { OnExpiry::Charge } else { OnExpiry::Release });
         let audit = audit.unwrap_or(if money { Audit::Rows } else { Audit::None });
-        if let WhenDown::Local { percent } = when_down {
+        if let WhenDown::InProcess { percent } = when_down {
             if !(1..=100).contains(&percent) {
                 return Err(Error::invalid("limit.when_down", format!("{percent}%"), "a share from 1% to 100%"));
             }

@@ -102,7 +102,7 @@ fn denied(decision: Decision<Permit<Shaky>>) -> Denial {
 }
 
 fn local(percent: u8) -> WhenDown {
-    WhenDown::Local { percent }
+    WhenDown::InProcess { percent }
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl Local {
         self.force.plan(asked, plan, now)?;
         for take in &mut plan.takes {
             let term = self.force.terms().of(take.rule.meter);
-            let Some(WhenDown::Local { percent }) = term.map(|term| term.limit().when_down()) else { continue };
+            let Some(WhenDown::InProcess { percent }) = term.map(|term| term.limit().when_down()) else { continue };
             if let Cap::At(amount) = &mut take.rule.cap {
                 *amount = share(*amount, percent);
             }

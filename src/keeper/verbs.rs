@@ -13,7 +13,7 @@ use crate::account::{Account, Act, How};
 use crate::budgets;
 use crate::clients;
 use crate::error::{Error, StoreError};
-use crate::id::{LimitId, OpId, Subject};
+use crate::id::{KeyId, LimitId, OpId, Subject};
 use crate::keys::{Answer, Facts, Found, Pool};
 use crate::limit::Compiled;
 use crate::observe::Event;
@@ -50,11 +50,7 @@ impl Caller {
 }
 
 /// What a pool is told of a call.
-pub(super) fn facts<'a>(
-    asked: &Asked<'a>,
-    dimensions: &'a [(&'a str, &'a str)],
-    except: &'a [crate::KeyId],
-) -> Facts<'a> {
+pub(super) fn facts<'a>(asked: &Asked<'a>, dimensions: &'a [(&'a str, &'a str)], except: &'a [KeyId]) -> Facts<'a> {
     let client = asked.client.map(|client| client.id.as_str()).or_else(|| asked.call.dimension("key"));
     Facts {
         model: asked.call.dimension("model"),

@@ -162,7 +162,7 @@ fn weights(limit: &Compiled) -> Option<String> {
 fn when_down(limit: WhenDown) -> String {
     match limit {
         WhenDown::Refuse => "refuse".to_owned(),
-        WhenDown::Local { percent } => format!("{percent}%"),
+        WhenDown::InProcess { percent } => format!("{percent}%"),
     }
 }
 

@@ -118,7 +118,7 @@ pub(super) fn limit(entry: &Entry<LimitForm>, path: &str, words: &Words, finding
                 let percent = percent(text).unwrap_or_default();
                 // What is counted and when decides whether that may be said of it.
                 if clean {
-                    set(findings, &|limit| limit.when_down(WhenDown::Local { percent }));
+                    set(findings, &|limit| limit.when_down(WhenDown::InProcess { percent }));
                 }
             }
             other => {

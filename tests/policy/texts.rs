@@ -115,7 +115,7 @@ fn every_setting_of_the_fields_arrives() {
     assert_eq!(limits[1].to_string(), "5 pages per month, day 31 at 09:00 +05:30");
     assert_eq!(limits[2].to_string(), "5 tokens per week, sunday at 00:00 UTC");
     assert_eq!(limits[2].alerts(), [80, 100]);
-    assert_eq!(limits[2].when_down(), keyward::limit::WhenDown::Local { percent: 25 });
+    assert_eq!(limits[2].when_down(), keyward::limit::WhenDown::InProcess { percent: 25 });
     assert!(text(3).contains("2027-01-01T00:00:00Z") && text(3).contains("InSteps"), "{}", text(3));
     assert!(text(4).contains("AddCapped { most: 50 }") && text(4).contains("Month { day: 15 }"), "{}", text(4));
     assert!(limits[4].is_relaxed());
