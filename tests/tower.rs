@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use http::{HeaderName, Request, Response, StatusCode};
+use keyward::budgets::statuses;
 use keyward::http::{Body, Family, Options};
 use keyward::quota::{Cause, Refusal};
 use keyward::store::{block_on, verify};
@@ -128,13 +129,13 @@ fn header<'a>(answer: &'a Response<String>, name: &'static str) -> Option<&'a st
 fn money(keeper: &Keeper) -> (Usd, Usd) {
     keeper.sweep().unwrap();
     assert_eq!(verify(keeper.store(), start()).unwrap(), []);
-    let page = keeper.status(None, 10).unwrap();
+    let page = statuses(keeper.store(), &keeper.terms(), None, 10, start()).unwrap();
     let money = page.standings.iter().find(|standing| standing.limit.to_string() == "money");
     money.map_or((Usd::ZERO, Usd::ZERO), |it| (it.status.spent.into(), it.status.held.into()))
 }
 
 fn calls(keeper: &Keeper) -> i64 {
-    let page = keeper.status(None, 10).unwrap();
+    let page = statuses(keeper.store(), &keeper.terms(), None, 10, start()).unwrap();
     let calls = page.standings.iter().find(|standing| standing.limit.to_string() == "calls");
     calls.map_or(0, |it| it.status.spent.get() + it.status.held.get())
 }

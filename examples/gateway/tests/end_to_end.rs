@@ -15,6 +15,7 @@ use gateway::client::{Client, text};
 use gateway::fake::{self, End, Fake, Rules, Seen};
 use gateway::setup::{AnyStore, Setup};
 use http_body_util::BodyExt;
+use keyward::budgets::statuses;
 use keyward::quota::KeyPatch;
 use keyward::store::{Filter, PartsOf, SqliteOptions, Synchronous, sums, verify};
 use keyward::upstream::Retries;
@@ -164,7 +165,8 @@ impl House {
     /// What every client key has spent of its budget, by its counter and by the ledger, which must agree.
     fn spent(&self) -> BTreeMap<&'static str, u64> {
         assert_eq!(verify(self.store(), self.clock.now()).unwrap(), []);
-        let page = self.app.keeper().status(None, 10_000).unwrap();
+        let terms = self.app.keeper().terms();
+        let page = statuses(self.store(), &terms, None, 10_000, self.clock.now()).unwrap();
         assert!(page.next.is_none());
         let spent = |key: &'static str| {
             let of = Subject::of([("key", key)]).unwrap();

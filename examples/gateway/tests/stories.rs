@@ -9,6 +9,7 @@ use gateway::client::{Client, text};
 use gateway::fake::{self, End, Fake, Rules};
 use gateway::setup::Setup;
 use http_body_util::BodyExt;
+use keyward::budgets::statuses;
 use keyward::keys::Command;
 use keyward::store::{Filter, sums, verify};
 use keyward::{Clock, Length, ManualClock, MemoryStore, Timestamp};
@@ -39,7 +40,8 @@ impl House {
     fn spent(&self) -> i64 {
         self.app.keeper().sweep().unwrap();
         assert_eq!(verify(self.app.keeper().store(), self.clock.now()).unwrap(), []);
-        let page = self.app.keeper().status(None, 100).unwrap();
+        let keeper = self.app.keeper();
+        let page = statuses(keeper.store(), &keeper.terms(), None, 100, self.clock.now()).unwrap();
         let budget = page.standings.iter().find(|standing| standing.limit.to_string() == "budget");
         let counter = budget.map_or(0, |budget| budget.status.spent.get());
         assert_eq!(sums(self.app.keeper().store(), &Filter::default()).unwrap().usd, counter.into());
