@@ -59,7 +59,7 @@ pub mod window;
 pub use amount::{Amount, Cap, Measure, Usd};
 pub use error::{Error, StoreError};
 pub use id::{Fingerprint, KeyId, KeySuffix, LimitId, OpId, Secret, Subject};
-pub use keeper::{Call, Decision, Denial, Keeper, Permit};
+pub use keeper::{AsyncKeeper, Call, Decision, Denial, Keeper, Permit};
 pub use keyed::Keyed;
 pub use keys::Pool;
 pub use limit::Limit;

@@ -13,8 +13,8 @@ use keyward::plan::{LimitRecord, Plan, Verdict};
 use keyward::quota::Table;
 use keyward::store::{Filter, PartKey, PartsOf, Total, verify};
 use keyward::{
-    Amount, Call, Clock, Decision, Denial, Keeper, Length, Limit, ManualClock, MemoryStore, Store, StoreError, Subject,
-    Timestamp, Usage, Usd, When,
+    Amount, Call, Clock, Decision, Denial, Keeper, Length, Limit, ManualClock, MemoryStore, OpId, Store, StoreError,
+    Subject, Timestamp, Usage, Usd, When,
 };
 
 /// A store that is down when it is told so.
@@ -22,6 +22,8 @@ use keyward::{
 struct Shaky {
     store: Arc<MemoryStore>,
     down: Arc<AtomicBool>,
+    /// Whether it does what it is asked, and its answers are lost.
+    mute: Arc<AtomicBool>,
     /// How often it was asked while it was down.
     asked: Arc<AtomicUsize>,
 }
@@ -46,7 +48,11 @@ impl Shaky {
 
 impl Store for Shaky {
     fn apply(&self, plan: &Plan, now: Timestamp) -> Result<Verdict, StoreError> {
-        self.up()?.apply(plan, now)
+        let verdict = self.up()?.apply(plan, now)?;
+        if self.mute.load(Ordering::SeqCst) {
+            return Err(StoreError::unknown("the line is dead"));
+        }
+        Ok(verdict)
     }
     fn sweep(&self, now: Timestamp, most: usize) -> Result<usize, StoreError> {
         self.up()?.sweep(now, most)
@@ -267,6 +273,27 @@ fn calls_that_were_given_up_wait_until_the_store_is_back() {
     let picture = keeper.status(&View::new());
     let status = &picture.budgets[0].standing.status;
     assert_eq!((status.spent, status.held), (Usd::dollars(30).into(), Amount::ZERO));
+    assert_eq!(verify(&*store.store, clock.now()).unwrap(), []);
+}
+
+/// The answer to a call was lost. Its slot was taken for a quarter of an hour, and nobody had an id to give it back by.
+#[test]
+fn a_call_whose_answer_was_lost_is_given_up_unless_the_host_can_ask_again() {
+    let (keeper, store, clock) = built([Limit::slots(1).by("key"), Limit::usd(Usd::dollars(9)).per_day().by("team")]);
+    let call = alice().usd(Usd::dollars(1));
+    for (call, passes) in [(call.clone(), true), (call.clone().under(OpId::host("req-7").unwrap()), false)] {
+        store.mute.store(true, Ordering::SeqCst);
+        assert!(keeper.acquire(&call).unwrap_err().store().is_some_and(StoreError::is_unknown));
+        store.mute.store(false, Ordering::SeqCst);
+        let other = keeper.acquire(&alice().usd(Usd::dollars(2))).unwrap().granted();
+        assert_eq!(other.is_some(), passes, "the first is given up, the second is still the host's");
+        other.iter().for_each(|permit| permit.release().unwrap());
+    }
+    let again = granted(keeper.acquire(&call.under(OpId::host("req-7").unwrap())).unwrap());
+    again.settle(&Usage::new().usd(Usd::dollars(3))).unwrap();
+    let page = keeper.status(None, 10).unwrap();
+    let spent: Vec<_> = page.standings.iter().map(|standing| standing.status.spent).collect();
+    assert!(spent.contains(&Usd::dollars(4).into()), "one at its estimate, one at what it cost: {spent:?}");
     assert_eq!(verify(&*store.store, clock.now()).unwrap(), []);
 }
 
