@@ -131,6 +131,7 @@ impl<S: Store> Keeper<S> {
     ///
     /// It sleeps until the instant at which the call can pass, or until another call ends. What time will never let pass is
     /// refused at once, and so is a call that finds more than a thousand others in line.
+    /// Whose time is over before its turn has come takes no room from those before it: [`Denial::behind`].
     ///
     /// ```
     /// use std::time::Duration;

@@ -28,6 +28,7 @@ use crate::usage::{Class, Outcome, Usage};
 /// It needs no runtime of its own, and its futures can be sent to any thread. Each does the whole of its work or may be
 /// dropped before: a call that nobody waits for any more, and that the store may have admitted, counts as given up, and is
 /// ended by the next verb, as one whose permit was dropped. Any other verb can be said again.
+/// Where a store carries out later still what nobody waits for, that ends when the hold's time is over.
 ///
 /// ```
 /// use keyward::store::{block_on, Ready};
