@@ -76,7 +76,7 @@ impl Denial {
     }
 
     /// It would pass, but for those who wait before it.
-    pub(super) fn behind(others: usize, now: Timestamp) -> Self {
+    pub(super) fn after(others: usize, now: Timestamp) -> Self {
         Self { behind: others, when: When::At(now), ..Self::nothing() }
     }
 

@@ -221,7 +221,7 @@ impl<T: AsyncStore> Shared<T> {
 
     /// Others were before it to the last.
     async fn turned_away<P>(&self, call: &Call, others: usize) -> Result<Decision<P>, Error> {
-        let denial = self.peek(call).await?.unwrap_or_else(|| Denial::behind(others, self.now()));
+        let denial = self.peek(call).await?.unwrap_or_else(|| Denial::after(others, self.now()));
         Ok(Decision::Denied(Box::new(denial)))
     }
 
