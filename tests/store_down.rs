@@ -291,8 +291,8 @@ fn a_call_whose_answer_was_lost_is_given_up_unless_the_host_can_ask_again() {
     }
     let again = granted(keeper.acquire(&call.under(OpId::host("req-7").unwrap())).unwrap());
     again.settle(&Usage::new().usd(Usd::dollars(3))).unwrap();
-    let page = keeper.status(None, 10).unwrap();
-    let spent: Vec<_> = page.standings.iter().map(|standing| standing.status.spent).collect();
+    let picture = keeper.status(&View::new());
+    let spent: Vec<_> = picture.budgets.iter().map(|budget| budget.standing.status.spent).collect();
     assert!(spent.contains(&Usd::dollars(4).into()), "one at its estimate, one at what it cost: {spent:?}");
     assert_eq!(verify(&*store.store, clock.now()).unwrap(), []);
 }
