@@ -25,7 +25,7 @@ const LIMITS: [Column; 4] =
     [("LIMIT", 34, Left), ("WHAT IT ALLOWS", 44, Left), ("REFUSES", 7, Left), ("ALERTS", 9, Left)];
 const BUDGETS: [Column; 8] = [
     ("LIMIT", 22, Left),
-    ("WHOSE", 20, Left),
+    ("WHOSE", 17, Left),
     ("SPENT", 10, Right),
     ("HELD", 9, Right),
     ("OF", 10, Right),
@@ -36,9 +36,9 @@ const BUDGETS: [Column; 8] = [
 const KEYS: [Column; 8] = [
     ("POOL", 12, Left),
     ("#", 5, Right),
-    ("KEY", 20, Left),
+    ("KEY", 18, Left),
     ("ENDS IN", 10, Left),
-    ("NOW", 24, Left),
+    ("NOW", 21, Left),
     ("UNTIL", 6, Right),
     ("USES", 7, Right),
     ("LIMITED", 7, Right),
@@ -202,13 +202,13 @@ fn rough(length: Option<Duration>) -> String {
     let seconds = length.as_micros() / Length::SECOND.as_micros();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
-        (1_000.., ..) => format!("{days}d"),
-        (1.., 0, _) => format!("{days}d"),
+        (100.., ..) | (1.., 0, _) => format!("{days}d"),
         (1.., ..) => format!("{days}d{hours}h"),
         (0, 1.., 0) => format!("{hours}h"),
         (0, 1.., _) => format!("{hours}h{minutes}m"),
         (_, _, 1..) => format!("{minutes}m"),
-        _ => format!("{}s", seconds % 60),
+        _ if seconds == 0 => "now".to_owned(),
+        _ => format!("{seconds}s"),
     }
 }
 
