@@ -40,6 +40,7 @@ fn busy(clock: &ManualClock) -> Keeper {
     keeper
 }
 
+#[cfg(feature = "serde")]
 #[test]
 fn the_picture_of_a_busy_keeper_has_this_shape_as_data() {
     let clock = ManualClock::at(start());
