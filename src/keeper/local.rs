@@ -107,15 +107,7 @@ impl<T: AsyncStore> Shared<T> {
         let local = self.local(&force, now)?;
         let op = call.op().cloned().unwrap_or_else(|| OpIds::new().next(now));
         let (question, estimate) = (&mut Question::new(now), force::estimate(&force, call, now)?);
-        let asked = Asked {
-            call,
-            client: caller.client.as_deref(),
-            pool: None,
-            op: &op,
-            act: Act::Hold,
-            said: call.estimated(),
-            estimate: &estimate,
-        };
+        let asked = caller.asks(call, &op, Act::Hold, [call.estimated(), &estimate]);
         match block_on(question.ask(&*local.store, |plan, at| local.plan(&asked, plan, at))) {
             // There is no room for more here either.
             Err(error) if error.is_store() => Ok(Decision::Denied(Box::new(Denial::down(self.store.state())))),

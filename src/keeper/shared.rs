@@ -168,10 +168,11 @@ impl<T: AsyncStore> Shared<T> {
         }
         let next = Timestamp::from_micros(self.sweep.load(Ordering::Relaxed));
         // A clock that stepped back does not put it off.
-        if now >= next || next > now.saturating_add(PAUSE) {
-            self.look_at_clock(now);
+        if now < next && next <= now.saturating_add(PAUSE) {
+            return now;
         }
-        if (now >= next || next > now.saturating_add(PAUSE)) && !self.store.is_shut() {
+        self.look_at_clock(now);
+        if !self.store.is_shut() {
             let swept = self.store.sweep(now, FEW).await;
             self.tell_swept(*swept.as_ref().unwrap_or(&0));
             let next = if swept.is_ok_and(|swept| swept >= FEW) { now } else { now.saturating_add(PAUSE) };

@@ -43,6 +43,12 @@ impl Caller {
         self.elsewhere.as_deref()
     }
 
+    /// What a call of this caller's asks: what it says that it uses, and the same, priced.
+    pub(super) fn asks<'a>(&'a self, call: &'a Call, op: &'a OpId, act: Act, used: [&'a Usage; 2]) -> Asked<'a> {
+        let [said, estimate] = used;
+        Asked { call, client: self.client.as_deref(), pool: self.pool(call), op, act, said, estimate }
+    }
+
     /// The pool that the call is to go out with.
     pub(super) fn pool<'a>(&'a self, call: &'a Call) -> Option<&'a str> {
         self.elsewhere.as_deref().or_else(|| call.asked_pool())
@@ -103,15 +109,7 @@ impl<T: AsyncStore> Shared<T> {
         let force = self.force();
         let op = call.op().cloned().unwrap_or_else(|| OpIds::new().next(now));
         let estimate = force::estimate(&force, call, now)?;
-        let asked = Asked {
-            call,
-            client: caller.client.as_deref(),
-            pool: caller.pool(call),
-            op: &op,
-            act: Act::Hold,
-            said: call.estimated(),
-            estimate: &estimate,
-        };
+        let asked = caller.asks(call, &op, Act::Hold, [call.estimated(), &estimate]);
         if self.is_refused_by_clock(&force, &asked)? {
             return Ok(Decision::Denied(Box::new(Denial::clock())));
         }
@@ -195,15 +193,7 @@ impl<T: AsyncStore> Shared<T> {
         };
         let op = call.op().cloned().unwrap_or_else(|| OpIds::new().next(now));
         let priced = force::priced(&force, call, usage, now)?;
-        let asked = Asked {
-            call,
-            client: caller.client.as_deref(),
-            pool: caller.pool(call),
-            op: &op,
-            act: Act::Charge,
-            said: usage,
-            estimate: &priced,
-        };
+        let asked = caller.asks(call, &op, Act::Charge, [usage, &priced]);
         if self.is_refused_by_clock(&force, &asked)? {
             return Ok(Some(Box::new(Denial::clock())));
         }

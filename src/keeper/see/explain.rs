@@ -183,15 +183,7 @@ impl<T: AsyncStore> Shared<T> {
         let op = OpIds::new().next(now);
         let estimate = force::estimate(&force, call, now)?;
         told.price = PriceUsed { usd: estimate.usd, entry: force.priced_by(call, now) };
-        let asked = Asked {
-            call,
-            client: caller.client.as_deref(),
-            pool: caller.pool(call),
-            op: &op,
-            act: Act::Hold,
-            said: call.estimated(),
-            estimate: &estimate,
-        };
+        let asked = caller.asks(call, &op, Act::Hold, [call.estimated(), &estimate]);
         let pool = caller.pool(call).map(|name| force.pool(name)).transpose()?;
         let rehearsal = Rehearsal { store: &self.store, force: &force, asked: &asked, now };
         match rehearsal.run(&mut told, pool).await {
